@@ -1,0 +1,70 @@
+/* fastopt: optimizer update rules as fused loops, for C, C++ and whatever can call C.
+ *
+ * One call is one pass: it reads the parameters, the gradient and the states once, and updates them in place. Before a rule
+ * sees an element,
+ *
+ *     g = clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
+ *     p = p * decay_factor
+ *
+ * where these four numbers are the first of `coefficients`; the rule's own follow, in the order in which the rule's file
+ * under csrc/rules names them. They hold for one step: what depends on the step (bias corrections) is the caller's to put in.
+ *
+ * Every function is reentrant and keeps no state. Results do not depend on the number of threads, the vector width, or
+ * the position of a buffer in memory. Denormals count as zero during a pass; the mode is restored behind it.
+ *
+ * C99. This file is also what the Python package reads its declarations from.
+ */
+#ifndef FASTOPT_H
+#define FASTOPT_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FASTOPT_VERSION_MAJOR 0
+#define FASTOPT_VERSION_MINOR 1
+
+#define FASTOPT_OK 0
+#define FASTOPT_BAD_RULE 1
+#define FASTOPT_BAD_LEVEL 2
+
+/* The widest vectors that this processor has. */
+#define FASTOPT_BEST_LEVEL -1
+
+typedef struct fastopt_rule fastopt_rule;
+
+/* Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. */
+int fastopt_rule_count(void);
+const fastopt_rule *fastopt_rule_at(int index);
+const fastopt_rule *fastopt_find_rule(const char *name);
+const char *fastopt_rule_name(const fastopt_rule *rule);
+int fastopt_rule_states(const fastopt_rule *rule);
+int fastopt_rule_coefficients(const fastopt_rule *rule);
+
+/* Vector widths that this build has and this processor runs, narrowest first; the name of one, "portable" or "avx2" say. */
+int fastopt_level_count(void);
+const char *fastopt_level_name(int level);
+
+/* 1 where the parallel loops were compiled with OpenMP; 0 where `threads` is ignored. */
+int fastopt_has_threads(void);
+
+/* One pass over n elements. `states` holds one pointer a state. No two buffers may overlap. With `zero_grad`, g is zero
+ * afterwards. Returns FASTOPT_OK; otherwise nothing was touched. */
+int fastopt_update_f32(const fastopt_rule *rule, size_t n, float *p, float *g, float *const *states,
+                       const float *coefficients, int zero_grad, int threads, int level);
+int fastopt_update_f64(const fastopt_rule *rule, size_t n, double *p, double *g, double *const *states,
+                       const double *coefficients, int zero_grad, int threads, int level);
+
+/* The sum of x[i]^2, accumulated in double in an order that depends on n alone. `workspace` holds
+ * fastopt_workspace_size(n) doubles. */
+size_t fastopt_workspace_size(size_t n);
+double fastopt_sum_of_squares_f32(size_t n, const float *x, double *workspace, int threads);
+double fastopt_sum_of_squares_f64(size_t n, const double *x, double *workspace, int threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

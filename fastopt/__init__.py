@@ -1,0 +1,57 @@
+"""fastopt: optimizer update rules, written once, as fused kernels; and an MLP trained with them.
+
+Importing it imports NumPy and nothing heavier; the rest is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .buffers import Layout, Segment
+    from .nn import MLP
+    from .optim import Optimizer
+    from .rules import RULES, Rule, clip, fma, get_rule, rule, where
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Layout": "buffers",
+    "MLP": "nn",
+    "Optimizer": "optim",
+    "RULES": "rules",
+    "Rule": "rules",
+    "Segment": "buffers",
+    "clip": "rules",
+    "fma": "rules",
+    "get_rule": "rules",
+    "rule": "rules",
+    "where": "rules",
+}
+
+__all__ = [  # noqa: RUF022 - sorted without regard to case, which a test checks
+    "clip",
+    "fma",
+    "get_rule",
+    "Layout",
+    "MLP",
+    "Optimizer",
+    "Rule",
+    "rule",
+    "RULES",
+    "Segment",
+    "where",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastopt' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,84 @@
+"""What runs passes: ``numba``, ``c`` and ``reference``. Nothing heavy is imported before a backend is asked for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from .._errors import unknown_name
+from .protocol import PASS_COEFFICIENTS, Backend, Kernel, coefficient_count
+from .threads import available_cores
+
+__all__ = [
+    "BACKENDS",
+    "PASS_COEFFICIENTS",
+    "Backend",
+    "Kernel",
+    "available_cores",
+    "coefficient_count",
+    "default_backend",
+    "get_backend",
+    "why_missing",
+]
+
+BACKENDS = {
+    "numba": ("numba", "NumbaBackend", "pip install numba"),
+    "c": ("c", "CBackend", "install a C compiler, then install fastopt again from its source"),
+    "reference": ("reference", "ReferenceBackend", ""),
+}
+"""Name to module, class, and what to do where it is missing; the default is the first that is there."""
+
+
+@cache
+def get_backend(name: str | None = None) -> Backend:
+    """Return the backend of that name, or the default one.
+
+    Raises
+    ------
+    ValueError
+        There is no backend of that name.
+    ImportError
+        It is not installed; the message says what to do.
+
+    Examples
+    --------
+    >>> get_backend("reference").name
+    'reference'
+    """
+    name = default_backend() if name is None else name
+    if name not in BACKENDS:
+        raise unknown_name("backend", name, BACKENDS)
+    module, kind, remedy = BACKENDS[name]
+    try:
+        backend: Backend = getattr(import_module(f"{__name__}.{module}"), kind)()
+    except ImportError as error:
+        raise ImportError(f"the {name} backend is missing: {error}; {remedy}") from error
+    return backend
+
+
+@cache
+def why_missing(name: str) -> str | None:
+    """Return why a backend cannot be used here; None when it can."""
+    try:
+        get_backend(name)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+def default_backend() -> str:
+    """Return the name of the first compiled backend that is there.
+
+    Raises
+    ------
+    ImportError
+        There is none. The reference backend, float64 and slow, must be asked for by name.
+    """
+    reasons = {name: why_missing(name) for name in ("numba", "c")}
+    for name, reason in reasons.items():
+        if reason is None:
+            return name
+    raise ImportError(
+        f"no compiled backend: {'; '.join(filter(None, reasons.values()))}. "
+        "backend='reference' works everywhere, slowly"
+    )

@@ -1,0 +1,98 @@
+"""Kernels compiled when fastopt was installed: the C twins of the built-in rules, through cffi."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastopt._c import ffi, lib
+
+from ..rules import Rule
+from .protocol import Array, Kernel, coefficient_count
+from .threads import is_forked_child
+
+__all__ = ["CBackend"]
+
+_C_TYPES = {"float32": ("float", "f32"), "float64": ("double", "f64")}
+
+
+class CBackend:
+    """Runs the loops of ``csrc/``; serves where Numba does not exist.
+
+    Parameters
+    ----------
+    level
+        Name of the vector width, one of :meth:`levels`; the widest that this processor has when None.
+    """
+
+    name = "c"
+
+    def __init__(self, level: str | None = None) -> None:
+        self._level = lib.FASTOPT_BEST_LEVEL if level is None else self.levels().index(level)
+
+    @staticmethod
+    def levels() -> list[str]:
+        """Return the vector widths that were compiled and that this processor runs, narrowest first."""
+        return [ffi.string(lib.fastopt_level_name(k)).decode() for k in range(lib.fastopt_level_count())]
+
+    @staticmethod
+    def rules() -> list[str]:
+        """Return the names of the updates that have a C body."""
+        names = (lib.fastopt_rule_name(lib.fastopt_rule_at(k)) for k in range(lib.fastopt_rule_count()))
+        return [ffi.string(name).decode() for name in names]
+
+    @staticmethod
+    def has_threads() -> bool:
+        """Return whether the extension was built with OpenMP."""
+        return bool(lib.fastopt_has_threads())
+
+    def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of the coefficients: that of the buffers."""
+        return dtype
+
+    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+        """Return the compiled pass."""
+        handle = lib.fastopt_find_rule(rule.update.__name__.encode())
+        if handle == ffi.NULL or not _is_twin(handle, rule):
+            raise ValueError(
+                f"the C backend has no body for rule {rule.name}; it has {', '.join(self.rules())}. "
+                "A rule of your own runs on the numba backend: pip install numba"
+            )
+        real, suffix = _C_TYPES[dtype.name]
+        update = getattr(lib, f"fastopt_update_{suffix}")
+        array, level = f"{real}[]", self._level
+
+        def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
+            p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
+            update(
+                handle,
+                buffers[0].size,
+                p,
+                g,
+                ffi.new(f"{real} *[]", states),
+                ffi.from_buffer(array, coefficients),
+                zero_grad,
+                1 if is_forked_child() else threads,
+                level,
+            )
+
+        return run
+
+    def sum_of_squares(self, values: Array, threads: int) -> float:
+        """Return Σ x², in chunks of a fixed size that are added in order."""
+        real, suffix = _C_TYPES[values.dtype.name]
+        workspace = ffi.new("double[]", lib.fastopt_workspace_size(values.size))
+        function = getattr(lib, f"fastopt_sum_of_squares_{suffix}")
+        threads = 1 if is_forked_child() else threads
+        return float(function(values.size, ffi.from_buffer(f"{real}[]", values), workspace, threads))
+
+
+def _is_twin(handle: Any, rule: Rule) -> bool:
+    """Return whether the C body is this rule's, not that of a built-in rule which a user's own has the name of."""
+    return (
+        rule.update.__module__.startswith("fastopt.rules.")
+        and lib.fastopt_rule_states(handle) == len(rule.states)
+        and lib.fastopt_rule_coefficients(handle) == coefficient_count(rule)
+    )

@@ -1,0 +1,56 @@
+"""What a backend is, and the one layout of coefficients that all of them read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..rules import Rule
+
+__all__ = ["PASS_COEFFICIENTS", "Backend", "Kernel", "coefficient_count"]
+
+Array = NDArray[Any]
+
+PASS_COEFFICIENTS = ("grad_scale", "clip_value", "weight_decay", "decay_factor")
+"""The first numbers of every coefficient array; the rule's own follow. Before the rule sees an element,
+
+    g ← clip(g · grad_scale, ±clip_value) + weight_decay · p        p ← p · decay_factor
+
+so that loss unscaling, maximizing, both kinds of clipping and both kinds of decay cost no sweep of their own.
+"""
+
+
+def coefficient_count(rule: Rule) -> int:
+    """Return the length of the coefficient array that the rule's kernels take."""
+    return len(PASS_COEFFICIENTS) + len(rule.coefficient_names)
+
+
+class Kernel(Protocol):
+    """One pass of one rule over flat buffers of one dtype."""
+
+    def __call__(self, buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
+        """Update ``buffers = (p, g, *states)`` in place; set g to zero behind the update when `zero_grad` says so."""
+
+
+class Backend(Protocol):
+    """What runs passes."""
+
+    name: str
+
+    def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype that kernels over `dtype` buffers compute in and take their coefficients in."""
+
+    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+        """Return the kernel for `rule`, compiled.
+
+        Raises
+        ------
+        ValueError
+            This backend cannot run this rule.
+        """
+
+    def sum_of_squares(self, values: Array, threads: int) -> float:
+        """Return Σ x², accumulated in float64 in an order that depends on the size alone."""

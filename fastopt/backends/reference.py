@@ -1,0 +1,67 @@
+"""The backend to compare with: the rule's own function on whole NumPy arrays, in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from ..rules import Rule, vocabulary
+from .protocol import PASS_COEFFICIENTS, Array, Kernel
+
+__all__ = ["ReferenceBackend"]
+
+_ON_ARRAYS: dict[Any, Any] = {vocabulary.clip: np.clip, vocabulary.where: np.where, math.sqrt: np.sqrt, math: np}
+
+
+class ReferenceBackend:
+    """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
+
+    name = "reference"
+
+    def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return float64."""
+        return np.dtype(np.float64)
+
+    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+        """Return the pass as NumPy calls."""
+        update = _on_arrays(rule.update)
+
+        def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
+            split = len(PASS_COEFFICIENTS)
+            grad_scale, clip_value, weight_decay, decay_factor = coefficients[:split]
+            own = dict(zip(rule.coefficient_names, coefficients[split:], strict=True))
+            p, g, *states = (buffer.astype(np.float64) for buffer in buffers)
+            g = np.clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
+            try:
+                results = update(p * decay_factor, g, *states, **own)
+            except ValueError as error:
+                raise ValueError(
+                    f"rule {rule.name}: the reference backend runs it on whole arrays and met {error}; "
+                    "write where(condition, a, b) for a branch"
+                ) from error
+            outputs = results if isinstance(results, tuple) else (results,)
+            for buffer, result in zip((buffers[0], *buffers[2:]), outputs, strict=True):
+                buffer[:] = result
+            if zero_grad:
+                buffers[1].fill(0)
+
+        return run
+
+    def sum_of_squares(self, values: Array, threads: int) -> float:
+        """Return Σ x²."""
+        return float(np.sum(np.square(values, dtype=np.float64)))
+
+
+def _on_arrays(update: Callable[..., Any]) -> Callable[..., Any]:
+    names = {key: _ON_ARRAYS.get(value, value) for key, value in update.__globals__.items() if _hashable(value)}
+    function = FunctionType(update.__code__, {**update.__globals__, **names}, update.__name__, None, update.__closure__)
+    function.__kwdefaults__ = update.__kwdefaults__
+    return function
+
+
+def _hashable(value: object) -> bool:
+    return type(value).__hash__ is not None

@@ -1,0 +1,311 @@
+"""The optimizer: one rule over one flat buffer of parameters, in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import unknown_name
+from .backends import Backend, available_cores, coefficient_count, get_backend
+from .buffers import Layout, Segment, check_buffer, check_disjoint
+from .clipping import clip_factors
+from .rules import Hyper, Rule, check_hyper, get_rule
+
+__all__ = ["Optimizer"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class _Span:
+    """A slice of the buffers that takes one array of coefficients."""
+
+    name: str
+    where: slice
+    hyper: dict[str, Hyper]
+    states: tuple[Array, ...]
+    coefficients: Array
+    buffers: tuple[Array, ...] = ()
+
+
+class Optimizer:
+    """Updates a flat buffer of parameters in place, one fused pass a step.
+
+    Before the rule sees an element of the gradient g and of the parameters p,
+
+        g ← clip(±g · grad_scale · factor, ±clip_value)
+
+    where the factor limits the norm; then g ← g + λp (L2 decay), or p ← (1 − ηλ)p for a rule whose decay is decoupled.
+
+    Parameters
+    ----------
+    parameters : ndarray
+        1-D, contiguous, writable, float32 or float64. Updated in place, never copied.
+    rule : str or Rule
+        Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
+    layout : Layout, optional
+        Names and groups of the segments of `parameters`; one segment by default.
+    groups : mapping, optional
+        Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
+    backend : {"numba", "c", "reference"}, optional
+        Numba by default, C where Numba is missing.
+    threads : int, optional
+        Threads of a pass; by default the processors of this process. Small buffers are updated by one.
+    clip_value : float, optional
+        Limit of each element of the gradient.
+    max_norm : float, optional
+        Limit of the Euclidean norm of the whole gradient: one factor for all.
+    max_segment_norm : float, optional
+        Limit of the norm of each segment's gradient: a factor each, before `max_norm`.
+    skip_nonfinite : bool
+        Leave parameters and states as they are, and count, when the gradient holds NaN or Inf (or when its sum of
+        squares overflows a float64). Costs one read of the gradient, as the norms do.
+    maximize : bool
+        Ascend: the gradient's sign is turned.
+    zero_grad : bool
+        Set the gradient to zero behind the update, in the same pass.
+    **hyper
+        The rule's hyper-parameters, `weight_decay` among them.
+
+    Attributes
+    ----------
+    state : dict of str to ndarray
+        The rule's buffers by name, laid out as `parameters`. All start at zero.
+    steps : int
+        Steps taken.
+    skipped : int
+        Steps left out since a gradient was not finite.
+    lr_scale : float
+        Factor on every learning rate; what a schedule sets.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A buffer that cannot be updated in place, buffers that overlap, an unknown name, a hyper-parameter out of range.
+
+    Examples
+    --------
+    >>> parameters = np.array([1.0, -2.0], dtype="float32")
+    >>> optimizer = Optimizer(parameters, "sgd", lr=0.5)
+    >>> optimizer.step(np.array([1.0, 1.0], dtype="float32"))
+    >>> parameters
+    array([ 0.5, -2.5], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        parameters: Array,
+        rule: str | Rule = "adam",
+        *,
+        layout: Layout | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        max_segment_norm: float | None = None,
+        skip_nonfinite: bool = False,
+        maximize: bool = False,
+        zero_grad: bool = False,
+        **hyper: Any,
+    ) -> None:
+        self.parameters = check_buffer("parameters", parameters)
+        self.rule = get_rule(rule)
+        self._hyper = check_hyper(self.rule, hyper)
+        self.layout = layout or Layout({"parameters": parameters.shape})
+        if self.layout.size != parameters.size:
+            raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {parameters.size}")
+        self.clip_value = _limit("clip_value", clip_value)
+        self.max_norm = _limit("max_norm", max_norm)
+        self.max_segment_norm = _limit("max_segment_norm", max_segment_norm)
+        self.skip_nonfinite = skip_nonfinite
+        self.maximize = maximize
+        self.zero_grad = zero_grad
+        self.threads = _thread_count(threads)
+        self.state = {name: np.zeros_like(parameters) for name in self.rule.states}
+        self.steps = 0
+        self.skipped = 0
+        self.lr_scale = 1.0
+        self._backend: Backend = get_backend(backend)
+        self._kernel = self._backend.kernel(self.rule, parameters.dtype, self.threads)
+        self._spans = self._cut(self._group_hyper(groups or {}))
+        self._gradients: Array | None = None
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs the passes."""
+        return self._backend.name
+
+    @property
+    def hyper(self) -> dict[str, Hyper]:
+        """The hyper-parameters of every group that does not say otherwise (a copy)."""
+        return dict(self._hyper)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, before `lr_scale`. Setting it sets it in every group."""
+        lr = self._hyper["lr"]
+        assert isinstance(lr, float)
+        return lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._hyper = check_hyper(self.rule, {**self._hyper, "lr": value})
+        for span in self._spans:
+            span.hyper["lr"] = self._hyper["lr"]
+
+    def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
+        """Take one step.
+
+        Parameters
+        ----------
+        gradients : ndarray
+            Same dtype and size as the parameters; written to only with `zero_grad`.
+        grad_scale : float
+            Factor on the gradient, for example 1 / loss_scale.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The gradient does not fit, or shares memory with the parameters or a state. Nothing was updated.
+        """
+        if gradients is not self._gradients or gradients.shape != self.parameters.shape:
+            self._bind(gradients)
+        if not math.isfinite(grad_scale):
+            raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
+        factors = self._factors(gradients, grad_scale)
+        if factors is None:
+            self.skipped += 1
+            if self.zero_grad:
+                gradients.fill(0)
+            return
+        self.steps += 1
+        for span, factor in zip(self._spans, factors, strict=True):
+            span.coefficients[:] = self._coefficients(span.hyper, factor)
+            self._kernel(span.buffers, span.coefficients, self.zero_grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
+        return {
+            "rule": self.rule.name,
+            "step": self.steps,
+            "skipped": self.skipped,
+            "lr_scale": self.lr_scale,
+            "hyper": self.hyper,
+            "state": dict(self.state),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave; the values are copied into this optimizer's own buffers.
+
+        Raises
+        ------
+        ValueError, TypeError
+            It is of another rule, or its buffers differ in name, size or dtype. Nothing was changed.
+        """
+        if saved["rule"] != self.rule.name:
+            raise ValueError(f"state: got one of rule {saved['rule']!r}, this optimizer's is {self.rule.name!r}")
+        if saved["state"].keys() != self.state.keys():
+            raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
+        hyper = check_hyper(self.rule, saved["hyper"])
+        for name, values in saved["state"].items():
+            if values.dtype != self.parameters.dtype or values.shape != self.parameters.shape:
+                raise ValueError(
+                    f"state {name}: got {values.dtype.name} of shape {values.shape}, "
+                    f"expected {self.parameters.dtype.name} of shape {self.parameters.shape}"
+                )
+        for name, values in saved["state"].items():
+            self.state[name][:] = values
+        changed = {name: value for name, value in hyper.items() if value != self._hyper[name]}
+        self._hyper = hyper
+        for span in self._spans:
+            span.hyper.update(changed)
+        self.steps, self.skipped, self.lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
+
+    def __repr__(self) -> str:
+        hyper = ", ".join(f"{name}={value}" for name, value in self._hyper.items())
+        return f"Optimizer({self.parameters.size:,} {self.parameters.dtype.name}, {self.rule.name}: {hyper})"
+
+    def _group_hyper(self, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Hyper]]:
+        names = {segment.group for segment in self.layout}
+        for group in groups:
+            if group not in names:
+                raise unknown_name("group", group, names)
+        return {name: check_hyper(self.rule, {**self._hyper, **groups.get(name, {})}) for name in names}
+
+    def _cut(self, group_hyper: Mapping[str, dict[str, Hyper]]) -> list[_Span]:
+        """Return the fewest spans that one array of coefficients serves: neighbours of one kind are one span."""
+
+        def kind(segment: Segment) -> object:
+            return segment.name if self.max_segment_norm is not None else sorted(group_hyper[segment.group].items())
+
+        spans = []
+        for _, neighbours in groupby(self.layout, key=kind):
+            members = list(neighbours)
+            where = slice(members[0].offset, members[-1].stop)
+            spans.append(
+                _Span(
+                    name=members[0].name,
+                    where=where,
+                    hyper=dict(group_hyper[members[0].group]),
+                    states=tuple(state[where] for state in self.state.values()),
+                    coefficients=np.empty(
+                        coefficient_count(self.rule), self._backend.compute_dtype(self.parameters.dtype)
+                    ),
+                )
+            )
+        return spans
+
+    def _bind(self, gradients: Array) -> None:
+        check_buffer("gradients", gradients, dtype=self.parameters.dtype, size=self.parameters.size)
+        check_disjoint({"gradients": gradients, "parameters": self.parameters, **self.state})
+        for span in self._spans:
+            span.buffers = (self.parameters[span.where], gradients[span.where], *span.states)
+        self._gradients = gradients
+
+    def _factors(self, gradients: Array, grad_scale: float) -> Iterable[float] | None:
+        """Return what each span's gradient is multiplied by; None when the step has to be skipped."""
+        sign = -grad_scale if self.maximize else grad_scale
+        if self.max_norm is None and self.max_segment_norm is None and not self.skip_nonfinite:
+            return [sign] * len(self._spans)
+        norms = [
+            abs(grad_scale) * math.sqrt(self._backend.sum_of_squares(gradients[span.where], self.threads))
+            for span in self._spans
+        ]
+        if self.skip_nonfinite and not all(map(math.isfinite, norms)):
+            return None
+        return [sign * factor for factor in clip_factors(norms, self.max_norm, self.max_segment_norm)]
+
+    def _coefficients(self, hyper: Mapping[str, Hyper], factor: float) -> tuple[float, ...]:
+        lr, weight_decay = hyper["lr"], hyper["weight_decay"]
+        assert isinstance(lr, float)
+        assert isinstance(weight_decay, float)
+        lr *= self.lr_scale
+        decoupled = self.rule.decay == "decoupled"
+        return (
+            factor,
+            math.inf if self.clip_value is None else self.clip_value,
+            0.0 if decoupled else weight_decay,
+            1.0 - lr * weight_decay if decoupled else 1.0,
+            *self.rule.at_step(self.steps, {**hyper, "lr": lr}),
+        )
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name}: got {value!r}, expected a positive finite number, or None for no limit")
+    return value
+
+
+def _thread_count(threads: int | None) -> int:
+    if threads is None:
+        return available_cores()
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads: got {threads!r}, expected a whole number from 1")
+    return threads

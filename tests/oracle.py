@@ -1,0 +1,293 @@
+"""The oracle: every update rule once more, slow and obvious, in float64 NumPy, to test the fast ones against.
+
+Contract: written from the papers and from the public documentation of PyTorch and Keras, never from `fastopt/rules`;
+the two stay independent, so that a slip in one shows. Every rule is `rule(p, g, state, t, *, hyper) -> p_new`:
+
+- `p`, `g`: the parameters and their gradient, float64 arrays of one shape; neither is written to;
+- `state`: name -> array, updated by the call; a missing name means zeros;
+- `t`: the number of this step, counted from 1.
+
+`step` applies scaling, clipping and weight decay around a rule and converts its input to float64.
+In the formulas η is `lr`, μ is `momentum`, τ is `dampening`, ε is `eps`; all operations are element-wise.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+State = dict[str, Array]
+Rule = Callable[..., Array]
+
+
+def _read(state: State, name: str, like: Array) -> Array:
+    """The state called `name` in float64, or zeros of the shape of `like` where it is missing."""
+    if name not in state:
+        return np.zeros(like.shape, dtype=np.float64)
+    return np.asarray(state[name], dtype=np.float64)
+
+
+def sgd(p: Array, g: Array, state: State, t: int, *, lr: float) -> Array:
+    """p ← p − η·g.
+
+    Source: Robbins and Monro, "A stochastic approximation method" (1951); `torch.optim.SGD` with momentum 0.
+    """
+    return p - lr * g
+
+
+def scaled_clip(p: Array, g: Array, state: State, t: int, *, lr: float, eps: float) -> Array:
+    """p ← p − η·clip(g/ε, −ε, ε).
+
+    Source: none published that is known here; the formula is this project's own definition.
+    """
+    return p - lr * np.clip(g / eps, -eps, eps)
+
+
+def momentum_ema(p: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> Array:
+    """v ← β·v + (1 − β)·g;  p ← p − η·v, with v = 0 at the start and no bias correction.
+
+    Source: the line of the first moment in Kingma and Ba, "Adam" (arXiv:1412.6980), Algorithm 1.
+    """
+    v = _read(state, "exp_avg", p)
+    v = beta * v + (1 - beta) * g
+    state["exp_avg"] = v
+    return p - lr * v
+
+
+def momentum_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
+    """v ← μ·v − η·g;  p ← p + v.
+
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), equations 1
+    and 2, after Polyak (1964); `keras.optimizers.SGD` with momentum.
+    """
+    v = _read(state, "velocity", p)
+    v = momentum * v - lr * g
+    state["velocity"] = v
+    return p + v
+
+
+def nesterov_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
+    """v ← μ·v − η·g;  p ← p + μ·v − η·g, with the new v in the second formula.
+
+    Source: Bengio, Boulanger-Lewandowski and Pascanu, "Advances in optimizing recurrent networks" (arXiv:1212.0901),
+    section 3.5, with constant μ; `keras.optimizers.SGD` with `nesterov=True`.
+    """
+    v = _read(state, "velocity", p)
+    v = momentum * v - lr * g
+    state["velocity"] = v
+    return p + momentum * v - lr * g
+
+
+def momentum(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float, dampening: float) -> Array:
+    """b ← g in the first step, b ← μ·b + (1 − τ)·g later;  p ← p − η·b.
+
+    Source: the algorithm in the documentation of `torch.optim.SGD`, whose first step ignores τ. As there, a step
+    without a buffer counts as the first.
+    """
+    if t == 1 or "momentum_buffer" not in state:
+        b = g.copy()
+    else:
+        b = momentum * _read(state, "momentum_buffer", p) + (1 - dampening) * g
+    state["momentum_buffer"] = b
+    return p - lr * b
+
+
+def nesterov(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float, dampening: float) -> Array:
+    """b ← g in the first step, b ← μ·b + (1 − τ)·g later;  p ← p − η·(g + μ·b), with the new b.
+
+    Source: the algorithm in the documentation of `torch.optim.SGD` with `nesterov=True`. PyTorch refuses τ ≠ 0
+    here; the formula does not.
+    """
+    if t == 1 or "momentum_buffer" not in state:
+        b = g.copy()
+    else:
+        b = momentum * _read(state, "momentum_buffer", p) + (1 - dampening) * g
+    state["momentum_buffer"] = b
+    return p - lr * (g + momentum * b)
+
+
+def adagrad(p: Array, g: Array, state: State, t: int, *, lr: float, lr_decay: float, eps: float) -> Array:
+    """s ← s + g²;  p ← p − η/(1 + (t − 1)·lr_decay)·g/(√s + ε), with s = 0 at the start.
+
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods" (2011), the diagonal form; `lr_decay` and ε outside
+    the root from the algorithm in the documentation of `torch.optim.Adagrad`.
+    """
+    s = _read(state, "sum", p)
+    lr_t = lr / (1 + (t - 1) * lr_decay)
+    s = s + g**2
+    state["sum"] = s
+    return p - lr_t * g / (np.sqrt(s) + eps)
+
+
+def rmsprop(p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float) -> Array:
+    """v ← α·v + (1 − α)·g²;  p ← p − η·g/(√v + ε).
+
+    Source: Tieleman and Hinton, "Neural networks for machine learning" (2012), lecture 6e; ε outside the root from the
+    algorithm in the documentation of `torch.optim.RMSprop`.
+    """
+    v = _read(state, "square_avg", p)
+    v = alpha * v + (1 - alpha) * g**2
+    state["square_avg"] = v
+    return p - lr * g / (np.sqrt(v) + eps)
+
+
+def rmsprop_momentum(
+    p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float, momentum: float
+) -> Array:
+    """v ← α·v + (1 − α)·g²;  b ← μ·b + g/(√v + ε);  p ← p − η·b, with η outside the buffer b.
+
+    Source: the algorithm in the documentation of `torch.optim.RMSprop` with momentum.
+    """
+    v = _read(state, "square_avg", p)
+    b = _read(state, "momentum_buffer", p)
+    v = alpha * v + (1 - alpha) * g**2
+    b = momentum * b + g / (np.sqrt(v) + eps)
+    state["square_avg"] = v
+    state["momentum_buffer"] = b
+    return p - lr * b
+
+
+def rmsprop_centered(p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float) -> Array:
+    """v ← α·v + (1 − α)·g²;  a ← α·a + (1 − α)·g;  p ← p − η·g/(√(v − a²) + ε).
+
+    Source: Graves, "Generating sequences with recurrent neural networks" (arXiv:1308.0850), equations 38 to 41, without
+    its momentum; ε outside the root from the algorithm in the documentation of `torch.optim.RMSprop`, `centered=True`.
+    """
+    v = _read(state, "square_avg", p)
+    a = _read(state, "grad_avg", p)
+    v = alpha * v + (1 - alpha) * g**2
+    a = alpha * a + (1 - alpha) * g
+    state["square_avg"] = v
+    state["grad_avg"] = a
+    return p - lr * g / (np.sqrt(v - a**2) + eps)
+
+
+def rmsprop_centered_momentum(
+    p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float, momentum: float
+) -> Array:
+    """v ← α·v + (1 − α)·g²;  a ← α·a + (1 − α)·g;  b ← μ·b + g/(√(v − a²) + ε);  p ← p − η·b.
+
+    Source: Graves (arXiv:1308.0850), equations 38 to 41; ε outside the root and η outside the buffer b from the
+    algorithm in the documentation of `torch.optim.RMSprop` with `centered=True` and momentum.
+    """
+    v = _read(state, "square_avg", p)
+    a = _read(state, "grad_avg", p)
+    b = _read(state, "momentum_buffer", p)
+    v = alpha * v + (1 - alpha) * g**2
+    a = alpha * a + (1 - alpha) * g
+    b = momentum * b + g / (np.sqrt(v - a**2) + eps)
+    state["square_avg"] = v
+    state["grad_avg"] = a
+    state["momentum_buffer"] = b
+    return p - lr * b
+
+
+def adam(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float) -> Array:
+    """m ← β₁·m + (1 − β₁)·g;  v ← β₂·v + (1 − β₂)·g²;  p ← p − η·m̂/(√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+
+    Source: Kingma and Ba, "Adam" (arXiv:1412.6980), Algorithm 1; `torch.optim.Adam`.
+    """
+    beta1, beta2 = betas
+    m = _read(state, "exp_avg", p)
+    v = _read(state, "exp_avg_sq", p)
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    state["exp_avg"] = m
+    state["exp_avg_sq"] = v
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+def adamw(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float) -> Array:
+    """The formulas of `adam`; the decoupled decay p ← p·(1 − η·λ) before them is applied by `step`.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (arXiv:1711.05101), Algorithm 2, with the
+    decay multiplied by η as in the documentation of `torch.optim.AdamW`.
+    """
+    return adam(p, g, state, t, lr=lr, betas=betas, eps=eps)
+
+
+ORACLES: dict[str, Rule] = {
+    "sgd": sgd,
+    "scaled_clip": scaled_clip,
+    "momentum_ema": momentum_ema,
+    "momentum_velocity": momentum_velocity,
+    "nesterov_velocity": nesterov_velocity,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "rmsprop_momentum": rmsprop_momentum,
+    "rmsprop_centered": rmsprop_centered,
+    "rmsprop_centered_momentum": rmsprop_centered_momentum,
+    "adam": adam,
+    "adamw": adamw,
+}
+
+DECAY: dict[str, str] = {
+    "sgd": "l2",
+    "scaled_clip": "l2",
+    "momentum_ema": "l2",
+    "momentum_velocity": "l2",
+    "nesterov_velocity": "l2",
+    "momentum": "l2",
+    "nesterov": "l2",
+    "adagrad": "l2",
+    "rmsprop": "l2",
+    "rmsprop_momentum": "l2",
+    "rmsprop_centered": "l2",
+    "rmsprop_centered_momentum": "l2",
+    "adam": "l2",
+    "adamw": "decoupled",
+}
+
+
+def step(
+    rule: str,
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    hyper: Mapping[str, Any],
+    *,
+    decay: str | None = None,
+    weight_decay: float = 0.0,
+    maximize: bool = False,
+    grad_scale: float = 1.0,
+    clip_value: float | None = None,
+    max_norm: float | None = None,
+) -> Array:
+    """One step of the rule named `rule` with all that goes around it, in this order.
+
+    1. g ← g·grad_scale
+    2. `maximize`: g ← −g
+    3. `max_norm`: g ← g·min(1, max_norm/(‖g‖₂ + 1e-6)), as `torch.nn.utils.clip_grad_norm_` over this array
+    4. `clip_value`: g ← clip(g, −clip_value, clip_value), as `torch.nn.utils.clip_grad_value_`
+    5. weight decay λ: g ← g + λ·p (`decay="l2"`) or p ← p·(1 − η·λ) (`decay="decoupled"`); by default `DECAY[rule]`
+    6. the rule
+
+    Raises ValueError for any other `decay`.
+    """
+    if decay is None:
+        decay = DECAY[rule]
+    if decay not in ("l2", "decoupled"):
+        raise ValueError(f"decay is {decay!r}, expected 'l2' or 'decoupled'")
+    p = np.asarray(p, dtype=np.float64)
+    g = np.asarray(g, dtype=np.float64)
+
+    g = g * grad_scale
+    if maximize:
+        g = -g
+    if max_norm is not None:
+        norm = np.sqrt(np.sum(g**2))
+        g = g * np.minimum(1.0, max_norm / (norm + 1e-6))  # not min(): a norm that is NaN must stay NaN, as in PyTorch
+    if clip_value is not None:
+        g = np.clip(g, -clip_value, clip_value)
+    if decay == "decoupled":
+        p = p * (1 - hyper["lr"] * weight_decay)
+    elif weight_decay != 0:  # as PyTorch: without decay an infinite parameter does not spoil its gradient
+        g = g + weight_decay * p
+    return ORACLES[rule](p, g, state, t, **hyper)
