@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .buffers import Layout, Segment
     from .nn import MLP
     from .optim import Optimizer
-    from .rules import RULES, Rule, clip, fma, get_rule, rule, where
+    from .rules import RULES, Rule, clip, fma, get_rule, rule, sign, where
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ _HOME = {
     "fma": "rules",
     "get_rule": "rules",
     "rule": "rules",
+    "sign": "rules",
     "where": "rules",
 }
 
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case, which a test checks
     "rule",
     "RULES",
     "Segment",
+    "sign",
     "where",
 ]
 

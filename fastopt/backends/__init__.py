@@ -17,6 +17,7 @@ __all__ = [
     "available_cores",
     "coefficient_count",
     "default_backend",
+    "describe_backend",
     "get_backend",
     "why_missing",
 ]
@@ -64,6 +65,11 @@ def why_missing(name: str) -> str | None:
     except ImportError as error:
         return str(error)
     return None
+
+
+def describe_backend(name: str) -> str:
+    """Return one line on a backend that is there: vector widths, threading layer."""
+    return get_backend(name).describe()
 
 
 def default_backend() -> str:

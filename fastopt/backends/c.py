@@ -48,6 +48,11 @@ class CBackend:
         """Return whether the extension was built with OpenMP."""
         return bool(lib.fastopt_has_threads())
 
+    def describe(self) -> str:
+        """Return the vector widths and whether there are threads."""
+        threads = "OpenMP" if self.has_threads() else "one thread: its compiler had no OpenMP"
+        return f"vectors: {', '.join(self.levels())}; {threads}"
+
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients: that of the buffers."""
         return dtype

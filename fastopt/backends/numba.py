@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 from numba import njit, prange, types
 from numba.core.errors import TypingError
 from numba.np.numpy_support import from_dtype
@@ -35,6 +37,12 @@ class NumbaBackend:
     def __init__(self) -> None:
         self._dispatchers: dict[Callable[..., Any], tuple[Any, Any]] = {}
         self._lock = threading.Lock()
+
+    def describe(self) -> str:
+        """Return the processor that is compiled for, and the threading layer."""
+        layer = _threading_layer()
+        threads = f"{layer}, {parallel_threads()} threads" if layer else "one thread: no OpenMP or TBB here"
+        return f"Numba {numba.__version__}, compiled for {get_host_cpu_name()}; {threads}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients: that of the buffers."""
@@ -69,17 +77,18 @@ def parallel_threads() -> int:
     Numba's own work queue aborts the process when two Python threads enter it at once, and takes 100 µs a launch: where
     it is the only threading layer, kernels are serial.
     """
-    return int(numba.get_num_threads()) if _safe_threading_layer() else 1
+    return int(numba.get_num_threads()) if _threading_layer() else 1
 
 
-def _safe_threading_layer() -> bool:
-    for layer in ("tbbpool", "omppool"):
+def _threading_layer() -> str | None:
+    """Return the first layer of Numba's own order of preference that two threads may enter at once."""
+    for module, name in (("tbbpool", "TBB"), ("omppool", "OpenMP")):
         try:
-            __import__(f"numba.np.ufunc.{layer}")
+            import_module(f"numba.np.ufunc.{module}")
         except ImportError:
             continue
-        return True
-    return False
+        return name
+    return None
 
 
 def _dispatchers(rule: Rule) -> tuple[Any, Any]:
@@ -115,8 +124,8 @@ def _compile(rule: Rule, serial: Any, dtype: np.dtype[Any]) -> None:
     except TypingError as error:
         raise TypeError(
             f"rule {rule.name} does not compile for {dtype.name}: {_reason(error)}. A rule has no number literals: "
-            "make each a keyword-only coefficient, so that it comes in the dtype of the buffers; call math.sqrt, abs, fma, "
-            "clip and where only"
+            "make each a keyword-only coefficient, so that it comes in the dtype of the buffers; "
+            "call math.sqrt, abs, fma, clip and where only"
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
+from numba.np.numpy_support import as_dtype
 from numba.extending import intrinsic, overload, register_jitable
 
 from ..rules import vocabulary
@@ -49,6 +50,17 @@ def same_dtype(typing_context: Any, result: Any, buffer: Any) -> Any:
 def _fma_in_rules(a: Any, b: Any, c: Any) -> Any:
     def implementation(a: Any, b: Any, c: Any) -> Any:
         return fma(a, b, c)
+
+    return implementation
+
+
+@overload(vocabulary.sign)
+def _sign_in_rules(x: Any) -> Any:
+    dtype = as_dtype(x).type
+    zero, one = dtype(0), dtype(1)  # a Python number would make the comparison a float64 one
+
+    def implementation(x: Any) -> Any:
+        return one if x > zero else -one if x < zero else x
 
     return implementation
 

@@ -40,6 +40,9 @@ class Backend(Protocol):
 
     name: str
 
+    def describe(self) -> str:
+        """Return one line for ``fastopt info``."""
+
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype that kernels over `dtype` buffers compute in and take their coefficients in."""
 

@@ -14,13 +14,23 @@ from .protocol import PASS_COEFFICIENTS, Array, Kernel
 
 __all__ = ["ReferenceBackend"]
 
-_ON_ARRAYS: dict[Any, Any] = {vocabulary.clip: np.clip, vocabulary.where: np.where, math.sqrt: np.sqrt, math: np}
+_ON_ARRAYS: dict[Any, Any] = {
+    vocabulary.clip: np.clip,
+    vocabulary.sign: np.sign,
+    vocabulary.where: np.where,
+    math.sqrt: np.sqrt,
+    math: np,
+}
 
 
 class ReferenceBackend:
     """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
 
     name = "reference"
+
+    def describe(self) -> str:
+        """Return what it is."""
+        return "float64 NumPy, for comparison"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return float64."""

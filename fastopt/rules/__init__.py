@@ -10,9 +10,9 @@ from pkgutil import iter_modules
 
 from .._errors import unknown_name
 from .rule import Hyper, Rule, check_hyper, rule
-from .vocabulary import clip, fma, where
+from .vocabulary import clip, fma, sign, where
 
-__all__ = ["RULES", "Hyper", "Rule", "check_hyper", "clip", "fma", "get_rule", "rule", "where"]
+__all__ = ["RULES", "Hyper", "Rule", "check_hyper", "clip", "fma", "get_rule", "rule", "sign", "where"]
 
 
 def _built_in() -> dict[str, Rule]:

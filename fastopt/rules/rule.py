@@ -129,9 +129,9 @@ def rule(*, name: str) -> Callable[[Callable[..., Any]], Rule]: ...
 def rule(update: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
     """Make a rule of a scalar function ``(p, g, *states, *, coefficient, ...) -> (p, *states)``.
 
-    The docstring is the equation. Positional parameters behind `p` and `g` name the states; keyword-only parameters name
-    the coefficients. Where these have defaults, they are the hyper-parameters themselves; where they have to be computed
-    from others at each step, say how with :meth:`Rule.coefficients`.
+    The docstring is the equation. Positional parameters behind `p` and `g` name the states; keyword-only parameters
+    name the coefficients. Where these have defaults, they are the hyper-parameters themselves; where they have to be
+    computed from others at each step, say how with :meth:`Rule.coefficients`.
 
     A coefficient comes in the dtype of the buffers. A literal does not: ``0.5 * g`` would make a float32 loop a float64
     one, and the compiled backends refuse it. Write multiply-adds as :func:`fma`, so that all backends give the same

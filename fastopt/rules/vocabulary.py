@@ -5,7 +5,7 @@ These are the meanings, on Python floats. A backend compiles its own instruction
 
 from __future__ import annotations
 
-__all__ = ["clip", "fma", "where"]
+__all__ = ["clip", "fma", "sign", "where"]
 
 
 def fma(a: float, b: float, c: float) -> float:
@@ -16,6 +16,11 @@ def fma(a: float, b: float, c: float) -> float:
 def clip(x: float, low: float, high: float) -> float:
     """Return x limited to [low, high]. NaN stays NaN."""
     return high if x > high else low if x < low else x
+
+
+def sign(x: float) -> float:
+    """Return 1 for positive x and −1 for negative x; zeros and NaN as they are."""
+    return 1.0 if x > 0 else -1.0 if x < 0 else x
 
 
 def where(condition: bool, a: float, b: float) -> float:

@@ -1,0 +1,71 @@
+"""``fastopt info``: what this machine and this installation have."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .. import __version__
+from ..backends import BACKENDS, available_cores, default_backend, describe_backend, why_missing
+
+__all__ = ["add_parser", "run"]
+
+_PACKAGES = ("numpy", "numba", "llvmlite", "cffi", "safetensors", "matplotlib")
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "info",
+        help="show backends, processor and versions",
+        description="Show which backends there are, why one is missing, the processor, threads and versions.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it."""
+    for title, lines in (("fastopt", [__version__]), ("backends", _backends()), ("machine", _machine())):
+        print(title)
+        print("".join(f"    {line}\n" for line in lines))
+    print("versions")
+    print("".join(f"    {line}\n" for line in _versions()), end="")
+    return 0
+
+
+def _backends() -> Iterator[str]:
+    for name in BACKENDS:
+        missing = why_missing(name)
+        yield f"{name:<10} {describe_backend(name) if missing is None else missing}"
+    try:
+        yield f"default    {default_backend()}"
+    except ImportError as error:
+        yield f"default    none: {error}"
+
+
+def _machine() -> Iterator[str]:
+    yield f"processor  {_processor()} ({platform.machine()})"
+    yield f"cores      {available_cores()} for this process"
+    yield f"system     {platform.system()} {platform.release()}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _versions() -> Iterator[str]:
+    yield f"python     {sys.version.split()[0]}"
+    for package in _PACKAGES:
+        try:
+            yield f"{package:<10} {version(package)}"
+        except PackageNotFoundError:
+            yield f"{package:<10} not installed"

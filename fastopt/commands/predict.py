@@ -1,0 +1,99 @@
+"""``fastopt predict``: what a trained model says about data."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import align_classes, load_inputs
+from ..run import SavedModel, load_model
+
+__all__ = ["add_parser", "run"]
+
+_BATCH = 1024
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="predict with a trained model",
+        description="Write a .csv with a prediction for each row of the data, and for classes their probabilities. "
+        "Prints the accuracy, or the mean squared error, when the data has targets.",
+        epilog="example:\n  fastopt predict runs/digits new.csv --out predictions.csv",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="RUN", type=Path, help="the folder that fastopt train made")
+    parser.add_argument("data", metavar="DATA", help="as --data of fastopt train, with or without targets")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default: predictions.csv in the run's folder")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict and write."""
+    saved = load_model(arguments.model)
+    settings = saved.settings
+    inputs, labelled = load_inputs(
+        arguments.data, columns=saved.columns, target=settings.target, regression=settings.regression
+    )
+    outputs = _outputs(saved, inputs)
+    folder = arguments.model if arguments.model.is_dir() else arguments.model.parent
+    out = arguments.out or folder / "predictions.csv"
+    predictions = _write(out, saved, outputs)
+    if labelled is not None:
+        print(_score(saved, predictions, align_classes(labelled, saved.classes).targets))
+    print(f"{len(outputs):,} predictions in {out}")
+    return 0
+
+
+def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
+    """Return the model's outputs, a batch at a time: the inputs may be a map larger than memory."""
+    from tqdm import tqdm
+
+    model = saved.checkpoint.model
+    outputs = np.empty((len(inputs), model.sizes[-1]), model.dtype)
+    for start in tqdm(range(0, len(inputs), _BATCH), delay=2.0, disable=None, leave=False, file=sys.stderr):
+        batch = np.array(inputs[start : start + _BATCH], model.dtype)
+        if saved.standardiser is not None:
+            saved.standardiser.apply(batch)
+        outputs[start : start + _BATCH] = model.forward(batch)
+    return outputs
+
+
+def _write(out: Path, saved: SavedModel, outputs: NDArray[Any]) -> NDArray[Any]:
+    """Write the predictions and return them: class indices, or values."""
+    loss = saved.checkpoint.model.loss
+    predictions = loss.predict(outputs)
+    if saved.classes is None:
+        table = predictions.reshape(len(outputs), -1)
+        header = ["prediction"] if table.shape[1] == 1 else [f"prediction_{k}" for k in range(table.shape[1])]
+        rows: Any = ([f"{value:.9g}" for value in row] for row in table.tolist())
+    else:
+        if not loss.from_logits:  # squared error on one-hot rows: the largest output is the class
+            predictions = outputs.argmax(axis=1)
+        header, extra = ["prediction"], np.empty((len(outputs), 0))
+        if loss.from_logits:
+            extra = loss.probabilities(outputs).reshape(len(outputs), -1)
+            names = saved.classes if extra.shape[1] > 1 else saved.classes[1:]
+            header += [f"probability_{name}" for name in names]
+        rows = (
+            [saved.classes[k], *(f"{value:.6g}" for value in more)]
+            for k, more in zip(predictions.tolist(), extra.tolist(), strict=True)
+        )
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    return predictions
+
+
+def _score(saved: SavedModel, predictions: NDArray[Any], targets: NDArray[Any]) -> str:
+    if saved.classes is None:
+        return f"mean squared error {np.mean((predictions.reshape(targets.shape) - targets) ** 2):.6g}"
+    return f"accuracy {np.mean(predictions == targets):.2%}"

@@ -1,0 +1,166 @@
+"""The cells of a CSV file: its header, its rows as numbers, and which cell is wrong."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["errors_named", "is_finite", "read_cells", "read_header", "to_number"]
+
+_ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Turn the errors of unzipping and decoding the file into a ValueError that names it."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: got gzip data that is damaged ({error}), expected a whole file") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: got bytes that are not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the names in the first row, without the blanks around them.
+
+    Raises
+    ------
+    ValueError
+        There is no first row, or nothing after it.
+    """
+    with _open(path) as file:
+        names = [name.strip() for name in _first_row(file, path)]
+        if not any(names):
+            raise ValueError(f"{path}: got an empty first row, expected a header row with the columns' names")
+        if not any(line.strip() for line in file):
+            raise ValueError(f"{path}: got a header and no rows, expected data")
+    return names
+
+
+def read_cells(
+    path: Path, header: Sequence[str], features: Sequence[int], target: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Return the features as numbers, the target of each row as an index into the different texts, and these texts.
+
+    Columns that are neither a feature nor the target may hold anything.
+
+    Raises
+    ------
+    ValueError
+        A feature is no finite number, a cell is missing, a row has another number of cells, or a quote is not closed.
+    """
+    codes: dict[str, int] = {}
+    broken: list[str] = []  # cells of several lines
+
+    def encode(text: str) -> float:
+        return codes.setdefault(text.strip(), len(codes))
+
+    def skip(text: str) -> float:
+        if _is_broken(text):
+            broken.append(text)
+        return 0.0
+
+    # Cells to be skipped are read nevertheless, so that a row of another length is noticed.
+    read: dict[int | str, Callable[[str], Any]] = dict.fromkeys(set(range(len(header))).difference(features), skip)
+    if target is not None:
+        read[target] = encode
+    try:
+        with _open(path) as file:
+            _first_row(file, path)
+            cells = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, ndmin=2, converters=read)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        _raise_for_bad_cell(path, header, features, target, error)
+    if cells.shape[1] != len(header) or "" in codes or not np.isfinite(cells).all():
+        _raise_for_bad_cell(path, header, features, target, None)
+    if broken or any(_is_broken(text) for text in codes):
+        _check_quotes(path)
+    indices = np.zeros(len(cells), np.int64) if target is None else cells[:, target].astype(np.int64)
+    return np.take(cells, features, axis=1), indices, list(codes)
+
+
+def to_number(text: str) -> float | None:
+    """Return the number in a cell, NaN and infinity included; Python's underscores are no part of a number here."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+def is_finite(text: str) -> bool:
+    """Return whether the cell holds a finite number."""
+    number = to_number(text)
+    return number is not None and math.isfinite(number)
+
+
+def _open(path: Path) -> TextIO:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding=_ENCODING, newline="")
+    return path.open(encoding=_ENCODING, newline="")
+
+
+def _first_row(file: TextIO, path: Path) -> list[str]:
+    try:
+        return next(csv.reader(file, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{path}: got a header that is not CSV ({error}); is a quote not closed?") from error
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (a name of the row for messages, its cells), slowly and strictly."""
+    row = 0
+    with _open(path) as file:
+        _first_row(file, path)
+        try:
+            for row, cells in enumerate(filter(None, csv.reader(file, strict=True)), start=1):
+                yield _place(path, row), cells
+        except csv.Error as error:
+            raise ValueError(f"{_place(path, row + 1)}: got no CSV ({error}); is a quote not closed?") from error
+
+
+def _place(path: Path, row: int) -> str:
+    return f"{path}: row {row} (the header not counted)"
+
+
+def _is_broken(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _check_quotes(path: Path) -> None:
+    """Raise if a quote is never closed: NumPy takes the rest of the file for one cell of many lines."""
+    for _ in _rows(path):
+        pass
+
+
+def _raise_for_bad_cell(
+    path: Path, header: Sequence[str], features: Sequence[int], target: int | None, cause: ValueError | None
+) -> NoReturn:
+    """Read the file again, and say which cell is wrong."""
+    for where, cells in _rows(path):
+        if len(cells) != len(header):
+            raise ValueError(f"{where}: got {len(cells)} cells, expected {len(header)} as in the header") from cause
+        for i, text in enumerate(cells):
+            if i != target and i not in features:
+                continue
+            if not text.strip():
+                raise ValueError(
+                    f"{where}, column {header[i]!r}: the value is missing, expected "
+                    f"{'a label or a number' if i == target else 'a number'}; fill it in or drop the row"
+                ) from cause
+            if i != target and not is_finite(text):
+                raise ValueError(
+                    f"{where}, column {header[i]!r}: got {text!r}, expected a finite number; "
+                    "encode text as numbers, or drop the column"
+                ) from cause
+    raise ValueError(f"{path}: got a file that cannot be read as a table ({cause})") from cause

@@ -1,0 +1,25 @@
+"""The built-in data: 1,797 handwritten digits of 8 × 8 pixels. ``DIGITS.md`` has their source and licence."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+
+from .dataset import Dataset
+
+__all__ = ["digits"]
+
+
+def digits() -> Dataset:
+    """Return the built-in handwritten digits: 1,797 rows of 64 pixels from 0 to 16, ten classes.
+
+    Examples
+    --------
+    >>> data = digits()
+    >>> len(data), data.features, len(data.classes)
+    (1797, 64, 10)
+    """
+    with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        inputs, targets = archive["inputs"], archive["targets"].astype(np.int64)
+    return Dataset(inputs, targets, tuple("0123456789"), "digits", "built in")

@@ -1,0 +1,75 @@
+"""Data on its way into a model's workspace: batches of a data set, standardised, in the model's dtype."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Dataset, Standardiser
+from .checks import check_finite
+
+if TYPE_CHECKING:
+    from .mlp import MLP
+
+__all__ = ["Batches"]
+
+
+class Batches:
+    """A data set ready to be gathered from.
+
+    Data in memory is converted and standardised once; a memory map stays on disk, and each batch of it is converted
+    as it is gathered. Both give the same numbers.
+
+    Parameters
+    ----------
+    model
+        Whose workspace is filled, and whose loss says which targets are right.
+    data
+        The rows; finite, as ``check_dataset`` sees to.
+    standardiser
+        What to do to the inputs; nothing when None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The data does not have the model's inputs, or its targets are not what the loss takes.
+    """
+
+    def __init__(self, model: MLP, data: Dataset, standardiser: Standardiser | None = None) -> None:
+        if data.features != model.sizes[0]:
+            raise ValueError(
+                f"{data.name}: got {data.features} features a row, expected {model.sizes[0]}, the model's inputs"
+            )
+        self._model = model
+        self._standardiser = standardiser
+        self._targets = model.loss.check_targets(data.targets, model.sizes[-1], model.dtype)
+        self._on_disk = data if isinstance(data.inputs, np.memmap) else None
+        if self._on_disk is None:
+            self._inputs = _prepare(data, standardiser, model.dtype)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def load(self, rows: NDArray[Any]) -> int:
+        """Put the numbered rows into the workspace, and return how many there are."""
+        workspace = self._model.workspace
+        if self._on_disk is None:
+            return workspace.gather(self._inputs, self._targets, rows)
+        workspace.reserve(len(rows), self._targets)
+        batch = self._on_disk.gather(rows, workspace.inputs[: len(rows)])
+        if self._standardiser is not None:
+            self._standardiser.apply(batch)
+        np.take(self._targets, rows, axis=0, out=workspace.targets[: len(rows)], mode="clip")
+        return len(rows)
+
+
+def _prepare(data: Dataset, standardiser: Standardiser | None, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if standardiser is None and data.rows is None and data.inputs.dtype == dtype:
+        return data.inputs
+    inputs = data.gather(np.arange(len(data)), np.empty((len(data), data.features), dtype))
+    if standardiser is not None:
+        standardiser.apply(inputs)
+    check_finite(data.name, inputs)
+    return inputs

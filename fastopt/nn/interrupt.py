@@ -1,0 +1,44 @@
+"""Ctrl-C between two steps instead of inside one, where it would leave parameters and states of different steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from .training import Training
+
+__all__ = ["Interrupt", "stop_on_interrupt"]
+
+
+@dataclass
+class Interrupt:
+    """Whether Ctrl-C came."""
+
+    happened: bool = False
+
+
+@contextmanager
+def stop_on_interrupt(training: Training) -> Iterator[Interrupt]:
+    """Make the first Ctrl-C stop the training behind its current step; the second interrupts as usual.
+
+    Outside the main thread, which alone gets signals, this does nothing.
+    """
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        interrupt.happened = True
+        training.stop()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, previous)

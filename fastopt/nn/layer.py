@@ -1,0 +1,65 @@
+"""A dense layer: f(x·W + b), with W, b and their gradients as views into flat buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activations import Activation
+
+__all__ = ["Layer"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One dense layer. Writing into its arrays writes into the model.
+
+    Attributes
+    ----------
+    weight, weight_gradient
+        Views of shape (n_in, n_out).
+    bias, bias_gradient
+        Views of shape (n_out,).
+    activation
+        The function f that is applied to each output.
+    kink
+        Which subgradient f has at zero, for an f that bends there.
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    weight_gradient: NDArray[Any]
+    bias_gradient: NDArray[Any]
+    activation: Activation
+    kink: float = 0.0
+
+    def forward(self, inputs: NDArray[Any], outputs: NDArray[Any], scratch: NDArray[Any]) -> None:
+        """Write f(inputs·W + b) into `outputs`."""
+        np.matmul(inputs, self.weight, out=outputs)
+        np.add(outputs, self.bias, out=outputs)
+        self.activation.forward(outputs, scratch, self.kink)
+
+    def backward(
+        self,
+        inputs: NDArray[Any],
+        outputs: NDArray[Any],
+        delta: NDArray[Any],
+        scratch: NDArray[Any],
+        input_delta: NDArray[Any] | None,
+    ) -> None:
+        """Overwrite the gradients of W and b, and `input_delta` unless it is None.
+
+        `delta` comes as the derivative of the loss by `outputs`, and is left as the derivative by inputs·W + b.
+        """
+        self.activation.backward(delta, outputs, scratch, self.kink)
+        np.matmul(inputs.T, delta, out=self.weight_gradient)
+        np.sum(delta, axis=0, out=self.bias_gradient)
+        if input_delta is not None:
+            np.matmul(delta, self.weight.T, out=input_delta)
+
+    def __repr__(self) -> str:
+        n_in, n_out = self.weight.shape
+        return f"Layer({n_in}-{n_out} {self.activation.name})"

@@ -1,0 +1,63 @@
+"""A live bar over the rows of a training; nothing where nobody looks, since standard error is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from .training import EpochResult, Position, Training
+
+__all__ = ["ProgressBar"]
+
+
+class ProgressBar:
+    """Shows how far a training is; call it behind each step.
+
+    Parameters
+    ----------
+    training
+        What is shown.
+    delay
+        Seconds before anything is.
+    disable
+        Show nothing at all.
+    """
+
+    def __init__(self, training: Training, *, delay: float = 0.0, disable: bool = False) -> None:
+        from tqdm import tqdm
+
+        self._rows = training.rows
+        position = training.position
+        self._bar: Any = tqdm(
+            total=training.epochs * self._rows,
+            initial=position.epoch * self._rows + position.rows,
+            unit=" samples",
+            unit_scale=True,
+            dynamic_ncols=True,
+            delay=delay,
+            leave=False,
+            disable=True if disable else None,
+        )
+
+    def __call__(self, position: Position) -> None:
+        done = position.epoch * self._rows + position.rows
+        if position.rows and done > self._bar.n:
+            self._bar.update(done - self._bar.n)
+
+    def describe(self, result: EpochResult) -> None:
+        """Show the figures of the epoch that ended beside the bar."""
+        self._bar.set_postfix_str(f"epoch {result.epoch} loss {result.train_loss:.4f}", refresh=False)
+
+    def write(self, line: str) -> None:
+        """Print a line above the bar, on standard output."""
+        from tqdm import tqdm
+
+        tqdm.write(line)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

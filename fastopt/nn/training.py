@@ -1,0 +1,234 @@
+"""The training loop: epochs over a data set in an order that a seed and a position give, and that can be continued."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import unknown_name
+from ..data import Dataset, Standardiser, permutation, with_replacement
+from ..optim import Optimizer
+from ..schedules import get_schedule
+from .batches import Batches
+
+if TYPE_CHECKING:
+    from .mlp import MLP
+
+__all__ = ["SAMPLING", "EpochResult", "Position", "Training"]
+
+_EVALUATION_BATCH = 256
+
+SAMPLING: dict[str, Callable[[int, int, int], NDArray[np.int64]]] = {
+    "random": lambda n, seed, epoch: with_replacement(n, n, seed=seed, stream=epoch + 1),
+    "sequential": lambda n, seed, epoch: np.arange(n),
+    "shuffle": lambda n, seed, epoch: permutation(n, seed=seed, stream=epoch + 1),
+}
+"""Name to the rows of an epoch: drawn with replacement, as they lie, or each once in random order.
+
+Stream 0 of a seed is the one that the first weights are drawn from.
+"""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave. Training figures are means over the epoch's batches, each before its update."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    samples_per_second: float
+    lr: float
+
+
+@dataclass
+class Position:
+    """How far a training has come: whole epochs, steps in the one that runs, and what that one has summed up."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int | None = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+class Training:
+    """Trains a model, one epoch at a time.
+
+    Parameters
+    ----------
+    model : MLP
+        Updated in place.
+    optimizer : Optimizer
+        Over the model's parameters.
+    data : Dataset
+        What to learn from.
+    test : Dataset, optional
+        What to evaluate on behind each epoch.
+    standardiser : Standardiser, optional
+        Applied to the inputs of both.
+    batch_size : int, optional
+        Rows a step, the last of an epoch having what remains; None for the whole set, which is gradient descent.
+    sampling : {"shuffle", "random", "sequential"}
+        Order of the rows: a new permutation each epoch, independent draws, or as they lie.
+    schedule : {"constant", "cosine", "linear"}
+        What becomes of the learning rate over `epochs`.
+    epochs : int
+        Where the training ends.
+    seed : int
+        Gives the order of the rows, together with the epoch's number.
+    position : Position, optional
+        Where to continue; the beginning by default.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A batch larger than the data, an unknown name, data that does not fit the model, an optimizer of other
+        parameters.
+
+    Examples
+    --------
+    >>> from fastopt.nn import MLP
+    >>> from fastopt.data import digits
+    >>> model = MLP((64, 16, 10))
+    >>> training = Training(model, Optimizer(model.parameters, "adam"), digits(), epochs=2)
+    >>> [result.epoch for result in training.run()]
+    [1, 2]
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        optimizer: Optimizer,
+        data: Dataset,
+        *,
+        test: Dataset | None = None,
+        standardiser: Standardiser | None = None,
+        batch_size: int | None = 32,
+        sampling: str = "shuffle",
+        schedule: str = "constant",
+        epochs: int = 10,
+        seed: int = 0,
+        position: Position | None = None,
+    ) -> None:
+        if optimizer.parameters is not model.parameters:
+            raise ValueError("optimizer: it updates other parameters; make it with Optimizer(model.parameters, ...)")
+        if sampling not in SAMPLING:
+            raise unknown_name("sampling", sampling, SAMPLING)
+        self.model = model
+        self.optimizer = optimizer
+        self.batch_size = _check_batch_size(batch_size, len(data))
+        self.epochs = _check_epochs(epochs)
+        self.position = position or Position()
+        self._batches = Batches(model, data, standardiser)
+        self._test = None if test is None else Batches(model, test, standardiser)
+        self._order = SAMPLING[sampling]
+        self._schedule = get_schedule(schedule)
+        self._seed = seed
+        self._stopped = False
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in an epoch."""
+        return len(self._batches)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return behind the step that runs now; safe to call from a signal handler."""
+        self._stopped = True
+
+    def run(self, on_step: Callable[[Position], None] | None = None) -> Iterator[EpochResult]:
+        """Train up to `epochs` or until :meth:`stop`, and yield behind each epoch.
+
+        `on_step` is called with the position behind each step.
+        """
+        self._stopped = False
+        while self.position.epoch < self.epochs:
+            self._epoch(on_step or (lambda position: None))
+            if self.position.step < self.steps_per_epoch:
+                return
+            yield self._finish()
+            if self._stopped:
+                return
+
+    def evaluate(self, batches: Batches | None = None) -> tuple[float | None, float | None]:
+        """Return loss and accuracy on the test part, or on other batches; None for what there is not."""
+        batches = batches or self._test
+        if batches is None:
+            return None, None
+        total, right = 0.0, 0
+        correct: int | None = 0
+        for start in range(0, len(batches), _EVALUATION_BATCH):
+            rows = np.arange(start, min(start + _EVALUATION_BATCH, len(batches)))
+            loss, correct = self.model.batch_loss(batches.load(rows))
+            total += loss * len(rows)
+            right += correct or 0
+        return total / len(batches), None if correct is None else right / len(batches)
+
+    def _epoch(self, on_step: Callable[[Position], None]) -> None:
+        position, size = self.position, self.batch_size
+        order = self._order(self.rows, self._seed, position.epoch)
+        while position.step < self.steps_per_epoch and not self._stopped:
+            start = time.perf_counter()
+            rows = order[position.step * size : (position.step + 1) * size]
+            self.optimizer.lr_scale = self._schedule(self._done())
+            loss, correct = self.model.step_gradient(self._batches.load(rows), count_correct=True)
+            self.optimizer.step(self.model.gradients)
+            position.step += 1
+            position.rows += len(rows)
+            position.loss_sum += loss * len(rows)
+            position.correct = None if correct is None or position.correct is None else position.correct + correct
+            position.seconds += time.perf_counter() - start
+            on_step(position)
+
+    def _done(self) -> float:
+        return (self.position.epoch + self.position.step / self.steps_per_epoch) / self.epochs
+
+    def _finish(self) -> EpochResult:
+        done = self.position
+        test_loss, test_accuracy = self.evaluate()
+        self.position = Position(epoch=done.epoch + 1)
+        return EpochResult(
+            epoch=done.epoch + 1,
+            train_loss=done.loss_sum / done.rows,
+            train_accuracy=None if done.correct is None else done.correct / done.rows,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            samples_per_second=done.rows / done.seconds if done.seconds else math.inf,
+            lr=self.optimizer.lr * self.optimizer.lr_scale,
+        )
+
+
+def _check_batch_size(batch_size: int | None, rows: int) -> int:
+    if batch_size is None:
+        return rows
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size!r}, expected a whole number from 1, or None for the whole set")
+    if batch_size > rows:
+        raise ValueError(
+            f"batch_size: got {batch_size}, expected at most {rows}, the rows of the training data; "
+            "pass None for the whole set in each step"
+        )
+    return int(batch_size)
+
+
+def _check_epochs(epochs: int) -> int:
+    if not isinstance(epochs, (int, np.integer)) or epochs < 0:
+        raise ValueError(f"epochs: got {epochs!r}, expected a whole number from 0")
+    return int(epochs)

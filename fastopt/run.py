@@ -1,0 +1,225 @@
+"""A run: a training together with the folder that it is kept in.
+
+The folder holds ``model.safetensors`` (everything that continuing needs), and for the eye ``settings.json``,
+``history.csv`` and ``curves.png``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, fields, replace
+from hashlib import sha256
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, split
+from .nn import EpochResult, Position, Training
+from .plots import plot_history
+from .settings import Settings
+
+__all__ = ["MODEL_FILE", "Run", "SavedModel", "load_model", "new_folder"]
+
+MODEL_FILE = "model.safetensors"
+
+
+class Run:
+    """A training and its folder; made by :meth:`start` or :meth:`resume`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        parts: tuple[Dataset, Dataset],
+        standardiser: Standardiser | None,
+        training: Training,
+        history: list[EpochResult],
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.train, self.test = parts
+        self.standardiser = standardiser
+        self.training = training
+        self.history = history
+
+    @classmethod
+    def start(cls, folder: Path, settings: Settings, threads: int | None = None) -> Run:
+        """Load the data, make model and optimizer, and make the folder.
+
+        Raises
+        ------
+        FileExistsError
+            The folder exists and is not empty.
+        ValueError, TypeError, FileNotFoundError
+            The data, or a setting, is wrong. No folder is made.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(
+                f"{folder} exists already; choose another folder with --out, or continue it with --resume {folder}"
+            )
+        parts = load_parts(settings)
+        standardiser = Standardiser.fit(parts[0]) if settings.standardise else None
+        model = settings.make_model(parts[0])
+        training = _training(settings, parts, standardiser, model, settings.make_optimizer(model, threads))
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder, settings, parts, standardiser, training, [])
+
+    @classmethod
+    def resume(cls, folder: Path, *, epochs: int | None = None, threads: int | None = None) -> Run:
+        """Continue the run in `folder`, up to `epochs` or to where it was to end.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            There is no run, its model file is damaged, or the data is not what it was.
+        """
+        saved = load_model(folder)
+        settings = saved.settings if epochs is None else replace(saved.settings, epochs=epochs)
+        parts = load_parts(settings)
+        if _fingerprint(parts) != saved.fingerprint:
+            raise ValueError(
+                f"{folder}: the data at {parts[0].source} is not what this run was trained on; "
+                "put it back, or start a new run"
+            )
+        model = saved.checkpoint.model
+        optimizer = settings.make_optimizer(model, threads)
+        optimizer.load_state_dict(saved.checkpoint.optimizer)
+        training = _training(settings, parts, saved.standardiser, model, optimizer, saved.position)
+        return cls(folder, settings, parts, saved.standardiser, training, list(saved.history))
+
+    def save(self) -> None:
+        """Write the model, then what people look at.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written; the model saved before is still there.
+        """
+        extra = {
+            "fastopt": __version__,
+            "settings": self.settings.as_dict(),
+            "position": self.training.position.as_dict(),
+            "history": [asdict(result) for result in self.history],
+            "classes": self.train.classes,
+            "columns": self.train.columns,
+            "data": _fingerprint((self.train, self.test)),
+        }
+        kept = self.standardiser
+        arrays = {} if kept is None else {"standardiser/mean": kept.mean, "standardiser/scale": kept.scale}
+        save_checkpoint(
+            self.folder / MODEL_FILE, self.training.model, self.training.optimizer, extra=extra, arrays=arrays
+        )
+        (self.folder / "settings.json").write_text(json.dumps(self.settings.as_dict(), indent=2) + "\n")
+        (self.folder / "history.csv").write_text(_as_csv(self.history))
+
+    def draw(self) -> Path:
+        """Draw the curves, and return where they are."""
+        path = self.folder / "curves.png"
+        plot_history(self.history, path, f"{self.train.name}: {self.settings.rule}, {self.training.model!r}")
+        return path
+
+
+class SavedModel:
+    """What a run's folder holds, without its data."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        extra = checkpoint.extra
+        self.checkpoint = checkpoint
+        self.settings = Settings.from_dict(extra["settings"])
+        self.position = Position(**extra["position"])
+        self.history = [EpochResult(**result) for result in extra["history"]]
+        self.classes = None if extra["classes"] is None else tuple(extra["classes"])
+        self.columns = None if extra["columns"] is None else tuple(extra["columns"])
+        self.fingerprint: dict[str, Any] = extra["data"]
+        self.standardiser: Standardiser | None = None
+        if "standardiser/mean" in checkpoint.arrays:
+            arrays = checkpoint.arrays
+            self.standardiser = Standardiser(arrays["standardiser/mean"], arrays["standardiser/scale"])
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Return what `folder`, a run's folder or the model file in it, holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no run.
+    ValueError
+        The model file is truncated, or none that a run saved.
+    """
+    path = folder / MODEL_FILE if folder.is_dir() else folder
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: there is no run here; expected a folder with {MODEL_FILE} in it")
+    checkpoint = load_checkpoint(path)
+    try:
+        return SavedModel(checkpoint)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: holds a model but no run ({error!r} is missing); expected one of fastopt train"
+        ) from error
+
+
+def new_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """Return the first of ``parent/name``, ``parent/name-2``, … that does not exist."""
+    candidates = (parent / (name if k == 1 else f"{name}-{k}") for k in range(1, 1_000_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
+    """Return the training and the test part, checked."""
+    data, test = load(settings.data, target=settings.target, regression=settings.regression)
+    if settings.test is not None:
+        given, own = load(settings.test, target=settings.target, regression=settings.regression)
+        test = own or given
+    if test is None:
+        train, test = split(check_dataset(data), settings.test_fraction, seed=settings.seed)
+    else:
+        train, test = check_dataset(data), check_dataset(align_classes(test, data.classes))
+    check_classes(train, test)
+    return train, test
+
+
+def _training(
+    settings: Settings,
+    parts: tuple[Dataset, Dataset],
+    standardiser: Standardiser | None,
+    model: Any,
+    optimizer: Any,
+    position: Position | None = None,
+) -> Training:
+    return Training(
+        model,
+        optimizer,
+        parts[0],
+        test=parts[1],
+        standardiser=standardiser,
+        batch_size=settings.batch_size,
+        sampling=settings.sampling,
+        schedule=settings.schedule,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        position=position,
+    )
+
+
+def _fingerprint(parts: tuple[Dataset, Dataset]) -> dict[str, Any]:
+    """Return what tells one data set from another without reading all of a memory map: sizes, targets, two rows."""
+    digest = sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part.targets).tobytes())
+        ends = np.array([0, len(part) - 1])
+        digest.update(part.gather(ends, np.empty((2, part.features))).tobytes())
+    return {"rows": [len(part) for part in parts], "features": parts[0].features, "sha256": digest.hexdigest()}
+
+
+def _as_csv(history: list[EpochResult]) -> str:
+    text = StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in history)
+    return text.getvalue()

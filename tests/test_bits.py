@@ -1,0 +1,126 @@
+"""Same bits everywhere: backend, vector width, number of threads and position in memory change none."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import DTYPES, HYPER, bits, draw, needs
+
+from fastopt import RULES
+from fastopt.backends import get_backend, why_missing
+
+SIZES = (0, 1, 7, 31, 1000, 2049)
+ABOVE_PARALLEL = 100_003
+LEVELS = [] if why_missing("c") else get_backend("c").levels()
+DENORMAL = {"float32": 1e-40, "float64": 1e-310}
+
+
+@pytest.fixture(autouse=True)
+def _three_numba_threads(monkeypatch):
+    """Numba cuts work into up to three shares, however many processors there are."""
+    if why_missing("numba") is None:
+        monkeypatch.setattr("fastopt.backends.numba.parallel_threads", lambda: 3)
+
+
+def three_steps(backend, rule, dtype, size, *, threads=1, offset=0, scale=1.0, state=0.0):
+    """Return p and the states after three passes in which every coefficient matters; the last sets g to zero."""
+    kernel = backend.kernel(rule, np.dtype(dtype), threads)
+    p = draw(0, size, dtype, offset)
+    p *= scale
+    states = [draw(0, size, dtype, offset) for _ in rule.states]
+    for buffer in states:
+        buffer[:] = state
+    for t in range(1, 4):
+        g = draw(t, size, dtype, offset)
+        g *= scale
+        own = rule.at_step(t, {"weight_decay": 0.0, **HYPER[rule.name]})
+        kernel((p, g, *states), np.array([0.75, 1.5, 0.0625, 0.99, *own], dtype), t == 3)
+        assert g.any() == (t < 3 and size > 0)
+    return [p, *states]
+
+
+@needs("numba", "c")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_numba_and_c_agree(name, dtype):
+    for size in SIZES:
+        results = [three_steps(get_backend(backend), RULES[name], dtype, size) for backend in ("numba", "c")]
+        assert bits(*results[0]) == bits(*results[1]), f"{size} elements"
+
+
+@needs("c")
+@pytest.mark.skipif(len(LEVELS) == 1, reason="this processor has one vector width")
+@pytest.mark.parametrize("level", LEVELS[1:])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_vector_widths_agree(name, dtype, level):
+    from fastopt.backends.c import CBackend
+
+    for size in SIZES:
+        results = [three_steps(CBackend(width), RULES[name], dtype, size) for width in (LEVELS[0], level)]
+        assert bits(*results[0]) == bits(*results[1]), f"{size} elements"
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_threads_change_no_bit(name, dtype, threads, compiled):
+    if compiled == "c" and not get_backend("c").has_threads():
+        pytest.skip("the C extension was built without OpenMP")
+    alone, together = (
+        three_steps(get_backend(compiled), RULES[name], dtype, ABOVE_PARALLEL, threads=count) for count in (1, threads)
+    )
+    assert bits(*alone) == bits(*together)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_position_in_memory_changes_no_bit(name, dtype, compiled):
+    for size in SIZES:
+        at_start, behind = (three_steps(get_backend(compiled), RULES[name], dtype, size, offset=k) for k in (0, 1))
+        assert bits(*at_start) == bits(*behind), f"{size} elements"
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 16_383, 16_384, 16_385, ABOVE_PARALLEL])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_of_squares_is_the_same_number_everywhere_and_right(dtype, size, compiled):
+    values = draw(0, size, dtype)
+    sums = {get_backend(compiled).sum_of_squares(values, threads) for threads in (1, 2, 3)}
+    sums |= {get_backend(compiled).sum_of_squares(draw(0, size, dtype, offset=1), 1)}
+    sums |= {get_backend(other).sum_of_squares(values, 1) for other in ("numba", "c") if why_missing(other) is None}
+    assert len(sums) == 1
+    # a sum of n squares in 64 lanes: at most n/64 roundings of a positive term on the way, the products not rounded
+    exact = math.fsum(np.square(values, dtype="float64"))
+    assert sums.pop() == pytest.approx(exact, rel=(2 + size / 64) * np.finfo("float64").eps, abs=0)
+
+
+def is_denormal(values):
+    return (values != 0) & (np.abs(values) < np.finfo(values.dtype).tiny)
+
+
+@pytest.mark.parametrize("inputs", ["denormal everything", "denormal states", "denormal squares"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_denormals_count_as_zero(name, dtype, inputs, compiled):
+    tiny = DENORMAL[dtype]
+    values = {
+        "denormal everything": {"scale": tiny, "state": tiny},
+        "denormal states": {"scale": 1.0, "state": tiny},
+        "denormal squares": {"scale": math.sqrt(tiny), "state": 0.0},
+    }
+    results = three_steps(get_backend(compiled), RULES[name], dtype, 1000, **values[inputs])
+    assert not any(is_denormal(result).any() for result in results)
+    for other in ("numba", "c"):
+        if why_missing(other) is None:
+            assert bits(*three_steps(get_backend(other), RULES[name], dtype, 1000, **values[inputs])) == bits(*results)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_floating_point_mode_is_put_back_on_every_thread(threads, compiled):
+    backend, denormal = get_backend(compiled), np.float32(1e-40)
+    squares_are_denormal = np.full(ABOVE_PARALLEL, 1e-160)
+    before = backend.sum_of_squares(squares_are_denormal, threads)
+    assert 0 < before < np.finfo("float64").tiny
+    three_steps(backend, RULES["adam"], "float32", ABOVE_PARALLEL, threads=threads)
+    assert 0 < denormal * np.float32(1) < np.finfo("float32").tiny
+    assert backend.sum_of_squares(squares_are_denormal, threads) == before
