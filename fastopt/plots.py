@@ -24,6 +24,7 @@ def plot_history(history: Sequence[EpochResult], path: Path, title: str) -> None
         for field in fields:
             _draw(axes, history, field)
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)

@@ -86,6 +86,22 @@ def test_take_of_arrays_copies() -> None:
     assert len(data.take([])) == 0
 
 
+def test_gather_of_a_value_too_large_is_infinite_without_a_warning() -> None:
+    data = from_arrays([[1e300, -1e300, 1.0]], [0.5])
+    assert data.gather([0], np.empty((1, 3), np.float32)).tolist() == [[np.inf, -np.inf, 1.0]]
+    assert data.gather([0], np.empty((1, 3))).tolist() == [[1e300, -1e300, 1.0]]
+
+
+def test_names_of_columns_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,y,b\n" + "1,no,2\n3,yes,4\n" * 3)
+    data, _ = load(path, target="y")
+    train, test = split(data, 0.4)
+    for each in (data, data.take([1]), train, test, align_classes(data, ("maybe", "yes", "no"))):
+        assert each.columns == ("a", "b")
+    assert digits().columns is None
+
+
 def test_gather_and_take_say_what_is_wrong() -> None:
     data = labelled(list("abab"), ("a", "b"))
     with pytest.raises(IndexError, match="from 0 to 4, expected 0 to 3"):
@@ -122,6 +138,7 @@ def test_values_that_are_not_finite_are_counted_and_placed(tmp_path: Path, bad: 
         ({"classes": None}, TypeError, "no classes, expected float32 or float64 of shape (rows, outputs)"),
         ({"targets": np.array([0])}, ValueError, "2 rows of inputs and 1 targets"),
         ({"inputs": np.zeros((2, 1, 1))}, ValueError, "expected (rows, features)"),
+        ({"columns": ("a", "b")}, ValueError, "got 2 names of columns, expected 1, one for each feature"),
         ({"rows": np.array([0, 2])}, ValueError, "got rows from 0 to 2, expected 0 to 1"),
     ],
 )
@@ -257,6 +274,9 @@ def test_split_refuses_fractions(fraction: float) -> None:
 def test_split_refuses_too_few_rows() -> None:
     with pytest.raises(ValueError, match=r"too few rows of class 'b \(1\)', 'c \(0\)', expected at least 2"):
         split(labelled(["a", "a", "b"], ("a", "b", "c")))
+    with pytest.raises(ValueError, match=r"quantities, not classes, load them with regression=True \(--regression\)"):
+        split(from_arrays(np.zeros((3, 1)), [1, 2, 3]))
+    assert len(split(from_arrays(np.zeros((3, 1)), [1, 2, 3], regression=True), 0.4)[1]) == 1
     with pytest.raises(ValueError, match="got 1 rows, expected at least 2 to split"):
         split(from_arrays([[1.0]], [0.5]))
 

@@ -227,6 +227,52 @@ def test_targets_are_labels_or_quantities_by_their_dtype(targets: Any, classes: 
 
 
 @pytest.mark.parametrize(
+    ("targets", "values"),
+    [
+        ([7, 3, 7], [[7.0], [3.0], [7.0]]),
+        ([[7], [3], [7]], [[7.0], [3.0], [7.0]]),
+        ([True, False, True], [[1.0], [0.0], [1.0]]),
+        (np.array([[1, 0], [0, 1], [1, 0]], np.uint8), [[1, 0], [0, 1], [1, 0]]),
+        (np.array([1.5, 2, 3], np.float32), [[1.5], [2.0], [3.0]]),
+    ],
+)
+def test_regression_reads_any_numbers_as_quantities(targets: Any, values: Any) -> None:
+    data = check_dataset(from_arrays(X[:3], targets, regression=True))
+    assert data.classes is None
+    assert data.targets.tolist() == values
+    assert data.targets.dtype == (np.float32 if np.asarray(targets).dtype == np.float32 else np.float64)
+
+
+def test_regression_refuses_text_and_cubes() -> None:
+    with pytest.raises(TypeError, match=r"dtype <U1, expected numbers to read as quantities; for labels, leave out"):
+        from_arrays(X, list("abab"), regression=True)
+    with pytest.raises(ValueError, match=r"expected \(rows,\) or \(rows, outputs\)"):
+        from_arrays(X, np.zeros((4, 1, 1), int), regression=True)
+
+
+def test_load_with_regression(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    save_idx(tmp_path, "train", labels=(5, 3, 5, 10))
+    write(tmp_path / "t.csv", "a,y\n1,5\n2,3\n3,5.0\n4,1e1\n")
+    images = tmp_path / "train-images-idx3-ubyte"
+    for path in (tmp_path / "a.npz", tmp_path / "x.npy", f"{tmp_path}/x.npy,{tmp_path}/y.npy", tmp_path, images):
+        data, test = load(path, regression=True)
+        assert data.classes is None
+        assert (data.targets.dtype, data.targets.tolist()) == (np.float64, [[5], [3], [5], [10]])
+        assert test is None or test.targets.tolist() == [[6], [4], [6], [11]]
+    assert load(tmp_path / "t.csv", target="y")[0].classes == ("3", "5", "10")
+    data, _ = load(tmp_path / "t.csv", target="y", regression=True)
+    assert (data.classes, data.targets.tolist()) == (None, [[5], [3], [5], [10]])
+    assert data.columns == ("a",)
+    with pytest.raises(ValueError, match=r"row 2 .* column 'y': got 'b' among numbers, .* leave out regression"):
+        load(write(tmp_path / "t.csv", "a,y\n1,5\n2,b\n"), target="y", regression=True)
+    data, _ = load(regression=True)
+    assert (data.name, data.source, data.targets[:3].tolist()) == ("digits", "built in", [[0], [1], [2]])
+
+
+@pytest.mark.parametrize(
     ("inputs", "targets", "error", "words"),
     [
         (X, Y[:3], ValueError, "4 rows of inputs and 3 targets, expected one target for each row"),
@@ -301,6 +347,34 @@ def test_csv_target_with_fractions_is_regression(tmp_path: Path) -> None:
 def test_csv_errors(tmp_path: Path, text: str, target: str | None, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         load(write(tmp_path / "t.csv", text), target=target)
+
+
+def test_csv_label_of_several_lines(tmp_path: Path) -> None:
+    data, _ = load(write(tmp_path / "t.csv", 'a,"the\nkind"\n1,"b\n\nc"\n2,d\n'), target="the\nkind")
+    assert data.inputs.tolist() == [[1], [2]]
+    assert data.classes == ("b\n\nc", "d")
+    assert data.columns == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a,y\n1,b\n2,"c\n3,b\n4,c\n', "row 2 (the header not counted): got no CSV (unexpected end of data)"),
+        ('a,y\n1,b\n2,"c\n3,b\n4,"c"\n', "row 2 (the header not counted): got no CSV (',' expected after"),
+        ('a,y\n1,b\n"2,c\n3,b\n', "row 2 (the header not counted): got no CSV (unexpected end of data)"),
+        ('a,"y\n1,b\n2,c\n', "got a header that is no CSV (unexpected end of data); is a quote not closed?"),
+        ('a,y\n"1\n2",b\n', "row 1 (the header not counted), column 'a': got '1\\n2', expected a finite number"),
+        ('a,y\n1,b\n2,"' + "c\n" * 70_000, "got no CSV (field larger than field limit (131072)); is a quote"),
+    ],
+)
+def test_csv_quotes_that_swallow_lines(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load(write(tmp_path / "t.csv", text), target="y")
+
+
+def test_csv_lenient_quotes(tmp_path: Path) -> None:
+    data, _ = load(write(tmp_path / "t.csv", '"a" ,y\n"1" ,b"c\n2,"d"\n'), target="y")
+    assert (data.columns, data.inputs.tolist(), data.classes) == (("a",), [[1], [2]], ('b"c', "d"))
 
 
 def test_csv_that_is_no_text(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Every rule on every backend, and everything around a rule, against the oracle: parameters and states, step by step.
 
-Each step of the oracle starts from the optimizer's own values before that step, in float64. So errors do not add up over
-the steps, and one may differ by the roundings of one update only: about ten operations on numbers of the size of normal
-draws. Hence TOLERANCE units of the last place, absolute (of 1) and relative, in both dtypes.
+Each step of the oracle starts from the optimizer's own values before that step, in float64. So errors do not add up
+over the steps, and one may differ by the roundings of one update only: about ten operations on numbers of the size of
+normal draws. Hence TOLERANCE units of the last place, absolute (of 1) and relative, in both dtypes.
 """
 
 import numpy as np

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._c import ffi, lib
-
+from .._c import ffi, lib
 from ..rules import Rule
 from .protocol import Array, Kernel, coefficient_count
 from .threads import is_forked_child

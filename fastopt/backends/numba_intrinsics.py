@@ -8,8 +8,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
-from numba.np.numpy_support import as_dtype
 from numba.extending import intrinsic, overload, register_jitable
+from numba.np.numpy_support import as_dtype
 
 from ..rules import vocabulary
 

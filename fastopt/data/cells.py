@@ -40,6 +40,8 @@ def read_header(path: Path) -> list[str]:
     """
     with _open(path) as file:
         names = [name.strip() for name in _first_row(file, path)]
+        if any(_is_broken(name) for name in names):
+            _check_quotes(path)
         if not any(names):
             raise ValueError(f"{path}: got an empty first row, expected a header row with the columns' names")
         if not any(line.strip() for line in file):
@@ -110,20 +112,20 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding=_ENCODING, newline="")
 
 
-def _first_row(file: TextIO, path: Path) -> list[str]:
+def _first_row(file: TextIO, path: Path, *, strict: bool = False) -> list[str]:
     try:
-        return next(csv.reader(file, strict=True), [])
+        return next(csv.reader(file, strict=strict), [])
     except csv.Error as error:
-        raise ValueError(f"{path}: got a header that is not CSV ({error}); is a quote not closed?") from error
+        raise ValueError(f"{path}: got a header that is no CSV ({error}); is a quote not closed?") from error
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (a name of the row for messages, its cells), slowly and strictly."""
+def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """Yield (a name of the row for messages, its cells), slowly."""
     row = 0
     with _open(path) as file:
-        _first_row(file, path)
+        _first_row(file, path, strict=strict)
         try:
-            for row, cells in enumerate(filter(None, csv.reader(file, strict=True)), start=1):
+            for row, cells in enumerate(filter(None, csv.reader(file, strict=strict)), start=1):
                 yield _place(path, row), cells
         except csv.Error as error:
             raise ValueError(f"{_place(path, row + 1)}: got no CSV ({error}); is a quote not closed?") from error
@@ -138,8 +140,8 @@ def _is_broken(text: str) -> bool:
 
 
 def _check_quotes(path: Path) -> None:
-    """Raise if a quote is never closed: NumPy takes the rest of the file for one cell of many lines."""
-    for _ in _rows(path):
+    """Raise if a quote is not closed: then the rest of the file was taken for one cell of many lines."""
+    for _ in _rows(path, strict=True):
         pass
 
 
@@ -147,20 +149,27 @@ def _raise_for_bad_cell(
     path: Path, header: Sequence[str], features: Sequence[int], target: int | None, cause: ValueError | None
 ) -> NoReturn:
     """Read the file again, and say which cell is wrong."""
+    numeric = set(features)
     for where, cells in _rows(path):
-        if len(cells) != len(header):
-            raise ValueError(f"{where}: got {len(cells)} cells, expected {len(header)} as in the header") from cause
-        for i, text in enumerate(cells):
-            if i != target and i not in features:
-                continue
-            if not text.strip():
-                raise ValueError(
-                    f"{where}, column {header[i]!r}: the value is missing, expected "
-                    f"{'a label or a number' if i == target else 'a number'}; fill it in or drop the row"
-                ) from cause
-            if i != target and not is_finite(text):
-                raise ValueError(
-                    f"{where}, column {header[i]!r}: got {text!r}, expected a finite number; "
-                    "encode text as numbers, or drop the column"
-                ) from cause
+        problem = _problem(cells, header, numeric, target)
+        if problem:
+            if any(_is_broken(text) for text in cells):
+                _check_quotes(path)
+            raise ValueError(f"{where}{problem}") from cause
     raise ValueError(f"{path}: got a file that cannot be read as a table ({cause})") from cause
+
+
+def _problem(cells: Sequence[str], header: Sequence[str], numeric: set[int], target: int | None) -> str:
+    """Return what is wrong in a row, empty if nothing is."""
+    if len(cells) != len(header):
+        return f": got {len(cells)} cells, expected {len(header)} as in the header"
+    for i, text in enumerate(cells):
+        if not text.strip() and (i in numeric or i == target):
+            wanted = "a label or a number" if i == target else "a number"
+            return f", column {header[i]!r}: the value is missing, expected {wanted}; fill it in or drop the row"
+        if i in numeric and not is_finite(text):
+            return (
+                f", column {header[i]!r}: got {text!r}, expected a finite number; encode text as numbers, or drop the "
+                "column"
+            )
+    return ""

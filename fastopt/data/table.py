@@ -106,7 +106,7 @@ def _places(path: Path, header: Sequence[str], columns: Sequence[str] | None, ta
     there, wanted = Counter(header), Counter(columns)
     missing = [name for name in wanted if name not in there]
     if missing:
-        nearest = get_close_matches(missing[0], header, n=1, cutoff=0.5)
+        nearest = get_close_matches(missing[0], [name for name in there if name not in wanted], n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise ValueError(
             f"{path}: found no column {named(missing)}, expected every feature of the training data; "
