@@ -35,7 +35,7 @@ extern "C" {
 
 typedef struct fastopt_rule fastopt_rule;
 
-/* Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. */
+/* Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. The other functions want one. */
 int fastopt_rule_count(void);
 const fastopt_rule *fastopt_rule_at(int index);
 const fastopt_rule *fastopt_find_rule(const char *name);

@@ -77,7 +77,7 @@ def save_checkpoint(
         tensors |= {f"{_OPTIMIZER}{state}/{name}": view for name, view in model.layout.views(buffer).items()}
     tensors |= arrays or {}
     saved = optimizer.state_dict()
-    del saved["state"]
+    saved["state"] = list(saved["state"])
     header = {"version": _VERSION, "model": model.config, "optimizer": saved, "extra": extra}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -117,7 +117,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     header = _header(path, metadata)
     try:
         return _assemble(header, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing in it; it was changed after saving, use a backup") from error
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its contents do not fit together ({error}); it was changed after saving") from error
 
 
@@ -140,11 +142,10 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Ch
     saved["hyper"] = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["hyper"].items()}
     for name, view in model.layout.views(model.parameters).items():
         _fill(view, tensors.pop(_MODEL + name))
-    saved["state"] = {}
-    for key in [key for key in tensors if key.startswith(_OPTIMIZER)]:
-        state, name = key.removeprefix(_OPTIMIZER).split("/")
-        buffer = saved["state"].setdefault(state, np.zeros_like(model.parameters))
-        _fill(model.layout.views(buffer)[name], tensors.pop(key))
+    saved["state"] = {state: np.empty_like(model.parameters) for state in saved["state"]}
+    for state, buffer in saved["state"].items():
+        for name, view in model.layout.views(buffer).items():
+            _fill(view, tensors.pop(f"{_OPTIMIZER}{state}/{name}"))
     return Checkpoint(model, saved, header["extra"], tensors)
 
 

@@ -126,7 +126,7 @@ class Optimizer:
         self.max_segment_norm = _limit("max_segment_norm", max_segment_norm)
         self.skip_nonfinite = skip_nonfinite
         self.maximize = maximize
-        self.zero_grad = zero_grad
+        self.zero_grad = bool(zero_grad)
         self.threads = _thread_count(threads)
         self.state = {name: np.zeros_like(parameters) for name in self.rule.states}
         self.steps = 0
@@ -185,10 +185,10 @@ class Optimizer:
             if self.zero_grad:
                 gradients.fill(0)
             return
-        self.steps += 1
         for span, factor in zip(self._spans, factors, strict=True):
             span.coefficients[:] = self._coefficients(span.hyper, factor)
             self._kernel(span.buffers, span.coefficients, self.zero_grad)
+        self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
@@ -214,6 +214,7 @@ class Optimizer:
         if saved["state"].keys() != self.state.keys():
             raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
         hyper = check_hyper(self.rule, saved["hyper"])
+        steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
         for name, values in saved["state"].items():
             if values.dtype != self.parameters.dtype or values.shape != self.parameters.shape:
                 raise ValueError(
@@ -222,11 +223,11 @@ class Optimizer:
                 )
         for name, values in saved["state"].items():
             self.state[name][:] = values
-        changed = {name: value for name, value in hyper.items() if value != self._hyper[name]}
-        self._hyper = hyper
         for span in self._spans:
-            span.hyper.update(changed)
-        self.steps, self.skipped, self.lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
+            common = {name for name, value in self._hyper.items() if span.hyper[name] == value}
+            span.hyper.update({name: hyper[name] for name in common})
+        self._hyper = hyper
+        self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 
     def __repr__(self) -> str:
         hyper = ", ".join(f"{name}={value}" for name, value in self._hyper.items())
@@ -293,7 +294,7 @@ class Optimizer:
             math.inf if self.clip_value is None else self.clip_value,
             0.0 if decoupled else weight_decay,
             1.0 - lr * weight_decay if decoupled else 1.0,
-            *self.rule.at_step(self.steps, {**hyper, "lr": lr}),
+            *self.rule.at_step(self.steps + 1, {**hyper, "lr": lr}),
         )
 
 

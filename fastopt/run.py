@@ -18,7 +18,7 @@ import numpy as np
 
 from . import __version__
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, split
+from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from .nn import EpochResult, Position, Training
 from .plots import plot_history
 from .settings import Settings
@@ -114,8 +114,8 @@ class Run:
         save_checkpoint(
             self.folder / MODEL_FILE, self.training.model, self.training.optimizer, extra=extra, arrays=arrays
         )
-        (self.folder / "settings.json").write_text(json.dumps(self.settings.as_dict(), indent=2) + "\n")
-        (self.folder / "history.csv").write_text(_as_csv(self.history))
+        _write(self.folder / "settings.json", json.dumps(self.settings.as_dict(), indent=2) + "\n")
+        _write(self.folder / "history.csv", _as_csv(self.history))
 
     def draw(self) -> Path:
         """Draw the curves, and return where they are."""
@@ -174,8 +174,11 @@ def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
     """Return the training and the test part, checked."""
     data, test = load(settings.data, target=settings.target, regression=settings.regression)
     if settings.test is not None:
-        given, own = load(settings.test, target=settings.target, regression=settings.regression)
-        test = own or given
+        _, test = load_inputs(
+            settings.test, columns=data.columns, target=settings.target, regression=data.classes is None
+        )
+        if test is None:
+            raise ValueError(f"{settings.test}: has no targets to test on; expected them as in the training data")
     if test is None:
         train, test = split(check_dataset(data), settings.test_fraction, seed=settings.seed)
     else:
@@ -207,14 +210,29 @@ def _training(
     )
 
 
+_SAMPLED = 64
+"""Rows of a memory map, which may be larger than memory, that tell it from another."""
+
+
 def _fingerprint(parts: tuple[Dataset, Dataset]) -> dict[str, Any]:
-    """Return what tells one data set from another without reading all of a memory map: sizes, targets, two rows."""
+    """Return what tells one data set from another: sizes, targets and inputs; of a memory map some rows."""
     digest = sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part.targets).tobytes())
-        ends = np.array([0, len(part) - 1])
-        digest.update(part.gather(ends, np.empty((2, part.features))).tobytes())
+        if isinstance(part.inputs, np.memmap):
+            rows = np.linspace(0, len(part) - 1, _SAMPLED).astype(np.int64)
+            digest.update(part.gather(rows, np.empty((_SAMPLED, part.features))).tobytes())
+        else:
+            for _, block in part.blocks():
+                digest.update(np.ascontiguousarray(block).tobytes())
     return {"rows": [len(part) for part in parts], "features": parts[0].features, "sha256": digest.hexdigest()}
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error}; {MODEL_FILE} beside it is saved. Make room") from error
 
 
 def _as_csv(history: list[EpochResult]) -> str:

@@ -81,7 +81,7 @@ def test_position_in_memory_changes_no_bit(name, dtype, compiled):
         assert bits(*at_start) == bits(*behind), f"{size} elements"
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 16_383, 16_384, 16_385, ABOVE_PARALLEL])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 16_383, 16_384, 16_385, ABOVE_PARALLEL, 300_001])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sum_of_squares_is_the_same_number_everywhere_and_right(dtype, size, compiled):
     values = draw(0, size, dtype)

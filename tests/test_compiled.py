@@ -36,14 +36,15 @@ def operations(rule):
 @cache
 def assembly(name):
     """Return the serial float32 loop's instructions; compiled here, since what comes from the cache has none."""
-    from numba import njit
+    from numba.core.dispatcher import Dispatcher
 
-    from fastopt.backends import numba as backend
+    from fastopt.backends.numba import NumbaBackend
 
+    backend = NumbaBackend()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "_cached", lambda function, **options: njit(function, error_model="numpy", **options))
-        serial, _ = backend._dispatchers(RULES[name])
-        backend._compile(RULES[name], serial, np.dtype("float32"))
+        patch.setattr(Dispatcher, "enable_caching", lambda dispatcher: None)
+        backend.kernel(RULES[name], np.dtype("float32"), 1)
+    serial, _ = backend._dispatchers[RULES[name].update]
     (text,) = serial.inspect_asm().values()
     return text
 
@@ -83,10 +84,15 @@ def test_a_second_step_and_a_second_optimizer_compile_nothing():
 
 
 def test_the_prefix_changes_with_the_loop(monkeypatch):
-    before, _ = source.serial_and_parallel_source(RULES["sgd"])
-    assert before == source.serial_and_parallel_source(RULES["sgd"])[0]
+    before, _ = source.serial_and_parallel_source(RULES["sgd"], "one compiler")
+    assert before == source.serial_and_parallel_source(RULES["sgd"], "one compiler")[0]
     monkeypatch.setattr(source, "_TEMPLATE", source._TEMPLATE + "# another\n")
-    assert source.serial_and_parallel_source(RULES["sgd"])[0] != before
+    assert source.serial_and_parallel_source(RULES["sgd"], "one compiler")[0] != before
+
+
+def test_the_prefix_changes_with_the_compiler():
+    prefixes = {source.serial_and_parallel_source(RULES["sgd"], compiler)[0] for compiler in ("one", "another")}
+    assert len(prefixes) == 2
 
 
 BUILT_IN = "from fastopt import RULES\nmine = RULES['adagrad']\n"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._c import ffi, lib
+from .._errors import unknown_name
 from ..rules import Rule
 from .protocol import Array, Kernel, coefficient_count
 from .threads import is_forked_child
@@ -29,6 +30,8 @@ class CBackend:
     name = "c"
 
     def __init__(self, level: str | None = None) -> None:
+        if level is not None and level not in self.levels():
+            raise unknown_name("vector width", level, self.levels())
         self._level = lib.FASTOPT_BEST_LEVEL if level is None else self.levels().index(level)
 
     @staticmethod
@@ -70,7 +73,7 @@ class CBackend:
 
         def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
             p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
-            update(
+            status = update(
                 handle,
                 buffers[0].size,
                 p,
@@ -81,6 +84,7 @@ class CBackend:
                 1 if is_forked_child() else threads,
                 level,
             )
+            assert status == lib.FASTOPT_OK, status
 
         return run
 

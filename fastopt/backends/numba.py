@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core.errors import TypingError
 from numba.np.numpy_support import from_dtype
 
-from ..rules import Rule
+from ..rules import Rule, vocabulary
 from ..rules.vocabulary import clip
+from . import numba_compile, numba_intrinsics
+from .numba_compile import cache_folder, inlined, kernel
 from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, same_dtype
 from .protocol import Array, Kernel
-from .reductions import sum_of_squares
+from .reductions import sum_of_squares, sum_of_squares_chunks
 from .source import positional, serial_and_parallel_source
 from .threads import is_forked_child
 
@@ -42,7 +47,9 @@ class NumbaBackend:
         """Return the processor that is compiled for, and the threading layer."""
         layer = _threading_layer()
         threads = f"{layer}, {parallel_threads()} threads" if layer else "one thread: no OpenMP or TBB here"
-        return f"Numba {numba.__version__}, compiled for {get_host_cpu_name()}; {threads}"
+        folder = cache_folder(sum_of_squares_chunks)
+        cache = f"cache in {folder}" if folder else "no cache: no folder that can be written to; see NUMBA_CACHE_DIR"
+        return f"Numba {numba.__version__}, compiled for {get_host_cpu_name()}; {threads}; {cache}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients: that of the buffers."""
@@ -91,13 +98,20 @@ def _threading_layer() -> str | None:
     return None
 
 
+@cache
+def _helpers_digest() -> str:
+    """Return a digest of the files whose functions end up inside a kernel."""
+    sources = (inspect.getsource(module) for module in (numba_compile, numba_intrinsics, vocabulary))
+    return sha256("".join(sources).encode()).hexdigest()
+
+
 def _dispatchers(rule: Rule) -> tuple[Any, Any]:
     """Compile the generated source under the rule's own file, module and name: Numba's cache then finds it again."""
-    prefix, source = serial_and_parallel_source(rule)
+    prefix, source = serial_and_parallel_source(rule, _helpers_digest())
     space: dict[str, Any] = {
         "__name__": rule.update.__module__,
-        "rule": njit(positional(rule.update), error_model="numpy"),
-        "clip": njit(clip, error_model="numpy"),
+        "rule": inlined(positional(rule.update)),
+        "clip": inlined(clip),
         "fma": fma,
         "same_dtype": same_dtype,
         "begin_flush_to_zero": begin_flush_to_zero,
@@ -105,16 +119,9 @@ def _dispatchers(rule: Rule) -> tuple[Any, Any]:
         "prange": prange,
     }
     exec(compile(source, rule.update.__code__.co_filename, "exec"), space)
-    space["block"] = njit(space[f"{prefix}_block"], error_model="numpy")
-    space["serial"] = _cached(space[f"{prefix}_serial"])
-    return space["serial"], _cached(space[f"{prefix}_parallel"], parallel=True)
-
-
-def _cached(function: Callable[..., Any], **options: Any) -> Any:
-    try:
-        return njit(function, error_model="numpy", nogil=True, cache=True, **options)
-    except RuntimeError:  # no file to lie beside (a rule typed at a prompt), or no writable place
-        return njit(function, error_model="numpy", nogil=True, **options)
+    space["block"] = inlined(space[f"{prefix}_block"])
+    space["serial"] = kernel(space[f"{prefix}_serial"])
+    return space["serial"], kernel(space[f"{prefix}_parallel"], parallel=True)
 
 
 def _compile(rule: Rule, serial: Any, dtype: np.dtype[Any]) -> None:
@@ -132,7 +139,7 @@ def _compile(rule: Rule, serial: Any, dtype: np.dtype[Any]) -> None:
 def _reason(error: TypingError) -> str:
     """Return the one line of Numba's report that says what was wrong with the rule."""
     text = str(error)
-    promoted = re.search(r"it computes in \w+ on \w+ buffers", text)
+    promoted = re.search(r"it computes in \w+ on \w+ buffers|fma got [\w, ]+, expected one dtype", text)
     if promoted:
         return promoted[0]
     lines = [line.strip() for line in text.splitlines()]

@@ -48,6 +48,10 @@ def same_dtype(typing_context: Any, result: Any, buffer: Any) -> Any:
 
 @overload(vocabulary.fma)
 def _fma_in_rules(a: Any, b: Any, c: Any) -> Any:
+    kinds = sorted({str(types.unliteral(kind)) for kind in (a, b, c)})
+    if len(kinds) > 1:
+        raise TypingError(f"fma got {', '.join(kinds)}, expected one dtype")
+
     def implementation(a: Any, b: Any, c: Any) -> Any:
         return fma(a, b, c)
 

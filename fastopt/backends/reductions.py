@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from .numba_compile import inlined, kernel
 from .numba_intrinsics import fma
 
-__all__ = ["CHUNK", "LANES", "sum_of_squares"]
+__all__ = ["CHUNK", "LANES", "sum_of_squares", "sum_of_squares_chunks"]
 
 CHUNK = 16_384
 LANES = 64
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@inlined
 def _chunk(values: Any, lanes: Any) -> Any:
     lanes[:] = 0.0
     whole = values.size // LANES * LANES
@@ -40,14 +41,14 @@ def _chunk(values: Any, lanes: Any) -> Any:
     return lanes[0]
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
-def _chunks(values: Any, partial: Any, first: Any, last: Any) -> None:
+@kernel
+def sum_of_squares_chunks(values: Any, partial: Any, first: Any, last: Any) -> None:
     lanes = np.empty(LANES, np.float64)
     for chunk in range(first, last):
         partial[chunk] = _chunk(values[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@kernel
 def _in_order(partial: Any) -> Any:
     total = 0.0
     for chunk in range(partial.size):
@@ -55,10 +56,10 @@ def _in_order(partial: Any) -> Any:
     return total
 
 
-@njit(error_model="numpy", nogil=True, cache=True, parallel=True)
+@kernel(parallel=True)
 def _parallel(values: Any, partial: Any, threads: Any) -> None:
     for thread in prange(threads):
-        _chunks(values, partial, thread * partial.size // threads, (thread + 1) * partial.size // threads)
+        sum_of_squares_chunks(values, partial, thread * partial.size // threads, (thread + 1) * partial.size // threads)
 
 
 def sum_of_squares(values: Any, threads: int) -> float:
@@ -67,5 +68,5 @@ def sum_of_squares(values: Any, threads: int) -> float:
     if threads > 1:
         _parallel(values, partial, threads)
     else:
-        _chunks(values, partial, 0, partial.size)
+        sum_of_squares_chunks(values, partial, 0, partial.size)
     return float(_in_order(partial))

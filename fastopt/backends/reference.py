@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -67,11 +67,24 @@ class ReferenceBackend:
 
 
 def _on_arrays(update: Callable[..., Any]) -> Callable[..., Any]:
-    names = {key: _ON_ARRAYS.get(value, value) for key, value in update.__globals__.items() if _hashable(value)}
-    function = FunctionType(update.__code__, {**update.__globals__, **names}, update.__name__, None, update.__closure__)
+    names = {key: _swapped(value) for key, value in update.__globals__.items()}
+    enclosed = tuple(CellType(_swapped(cell.cell_contents)) for cell in update.__closure__ or ())
+    function = FunctionType(update.__code__, names, update.__name__, None, enclosed)
     function.__kwdefaults__ = update.__kwdefaults__
     return function
 
 
-def _hashable(value: object) -> bool:
-    return type(value).__hash__ is not None
+class _Swapped:
+    """A module whose functions are those for arrays."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return _swapped(getattr(self._module, name))
+
+
+def _swapped(value: Any) -> Any:
+    if type(value).__hash__ is not None and value in _ON_ARRAYS:
+        return _ON_ARRAYS[value]
+    return _Swapped(value) if isinstance(value, ModuleType) else value

@@ -47,11 +47,12 @@ def {name}_parallel({buffers}, coefficients, zero_grad, threads):
 """
 
 
-def serial_and_parallel_source(rule: Rule) -> tuple[str, str]:
+def serial_and_parallel_source(rule: Rule, compiler: str) -> tuple[str, str]:
     """Return the name prefix of the three functions, and their source.
 
-    The prefix carries a digest of the source: a cache that watches the rule's file alone must also miss when the loop
-    changes.
+    The prefix carries a digest of the source, of the rule's own code, and of `compiler`, which stands for all else that
+    the machine code comes from: a cache that watches the rule's file alone must also miss when one of these changes,
+    and tell two rules of one name in one file apart.
     """
     buffers = ("p", "g", *rule.states)
     coefficients = tuple(f"coefficient_{name}" for name in rule.coefficient_names)
@@ -68,9 +69,16 @@ def serial_and_parallel_source(rule: Rule) -> tuple[str, str]:
         "shares": ", ".join(f"{buffer}[low:high]" for buffer in buffers),
         "block": BLOCK,
     }
-    digest = sha256((_TEMPLATE + repr(pieces)).encode()).hexdigest()[:12]
+    digest = sha256((_TEMPLATE + repr((pieces, _identity(rule.update), compiler))).encode()).hexdigest()[:12]
     prefix = f"{rule.update.__name__}_{digest}"
     return prefix, _TEMPLATE.format(name=prefix, **pieces)
+
+
+def _identity(update: Callable[..., Any]) -> tuple[object, ...]:
+    """Return what makes the function another one: its instructions, and the variables of the one that made it."""
+    code = update.__code__
+    enclosed = [cell.cell_contents for cell in update.__closure__ or ()]
+    return code.co_code, code.co_consts, code.co_names, enclosed
 
 
 def positional(update: Callable[..., Any]) -> FunctionType:

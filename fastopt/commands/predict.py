@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import align_classes, load_inputs
+from ..data import Dataset, align_classes, load_inputs
 from ..run import SavedModel, load_model
 
 __all__ = ["add_parser", "run"]
@@ -40,16 +40,28 @@ def run(arguments: argparse.Namespace) -> int:
     saved = load_model(arguments.model)
     settings = saved.settings
     inputs, labelled = load_inputs(
-        arguments.data, columns=saved.columns, target=settings.target, regression=settings.regression
+        arguments.data, columns=saved.columns, target=settings.target, regression=saved.classes is None
     )
+    features = saved.checkpoint.model.sizes[0]
+    if inputs.shape[1] != features:
+        raise ValueError(f"{arguments.data}: got {inputs.shape[1]} features a row, expected {features}, the model's")
+    targets = None if labelled is None else _targets(saved, labelled)
     outputs = _outputs(saved, inputs)
     folder = arguments.model if arguments.model.is_dir() else arguments.model.parent
     out = arguments.out or folder / "predictions.csv"
     predictions = _write(out, saved, outputs)
-    if labelled is not None:
-        print(_score(saved, predictions, align_classes(labelled, saved.classes).targets))
+    if targets is not None:
+        print(_score(saved, predictions, targets))
     print(f"{len(outputs):,} predictions in {out}")
     return 0
+
+
+def _targets(saved: SavedModel, labelled: Dataset) -> NDArray[Any]:
+    """Return the targets as the model has them, checked before anything is written."""
+    targets, outputs = align_classes(labelled, saved.classes).targets, saved.checkpoint.model.sizes[-1]
+    if saved.classes is None and targets.shape[1] != outputs:
+        raise ValueError(f"{labelled.name}: got {targets.shape[1]} targets a row, expected {outputs}, the model's")
+    return targets
 
 
 def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -59,7 +71,8 @@ def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
     model = saved.checkpoint.model
     outputs = np.empty((len(inputs), model.sizes[-1]), model.dtype)
     for start in tqdm(range(0, len(inputs), _BATCH), delay=2.0, disable=None, leave=False, file=sys.stderr):
-        batch = np.array(inputs[start : start + _BATCH], model.dtype)
+        with np.errstate(over="ignore"):  # what is too large for the dtype becomes Inf, and forward says where
+            batch = np.array(inputs[start : start + _BATCH], model.dtype)
         if saved.standardiser is not None:
             saved.standardiser.apply(batch)
         outputs[start : start + _BATCH] = model.forward(batch)

@@ -34,6 +34,9 @@ examples:
 _ANY_TIME = {"epochs", "threads", "quiet", "resume", "run", "command"}
 """What may be said with --resume; everything else is as the run has it."""
 
+_OPTION = {"decay_bias": "no_bias_decay", "standardise": "no_standardise"}
+"""Setting to option, where their names differ."""
+
 
 def add_parser(commands: Any) -> None:
     """Declare the command. An option that was not given is absent, so that the defaults stand in `Settings` alone."""
@@ -158,12 +161,18 @@ def _hyper_parameters() -> dict[str, tuple[int, list[str]]]:
 
 
 def _batch_size(text: str) -> int | None:
-    return None if text == "all" else int(text)
+    try:
+        return None if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number or 'all'") from None
 
 
 def _assignment(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
-    numbers = tuple([float(number) for number in value.split(",")])
+    try:
+        numbers = tuple([float(number) for number in value.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=NUMBER, or NAME=NUMBER,NUMBER") from None
     return name, numbers if len(numbers) > 1 else numbers[0]
 
 
@@ -183,11 +192,10 @@ def _name(settings: Settings) -> str:
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:
-    others = sorted(given.keys() - _ANY_TIME)
+    others = sorted(_OPTION.get(name, name).replace("_", "-") for name in given.keys() - _ANY_TIME)
     if others:
         raise ValueError(
-            f"--resume goes on with the run's own settings; leave out --{', --'.join(others).replace('_', '-')}, "
-            "or start a new run"
+            f"--resume goes on with the run's own settings; leave out --{', --'.join(others)}, or start a new run"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -49,10 +50,11 @@ class ProgressBar:
         self._bar.set_postfix_str(f"epoch {result.epoch} loss {result.train_loss:.4f}", refresh=False)
 
     def write(self, line: str) -> None:
-        """Print a line above the bar, on standard output."""
+        """Print a line above the bar, on standard output; at once, also into a pipe."""
         from tqdm import tqdm
 
         tqdm.write(line)
+        sys.stdout.flush()
 
     def __enter__(self) -> ProgressBar:
         return self

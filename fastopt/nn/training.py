@@ -150,7 +150,7 @@ class Training:
         return -(-self.rows // self.batch_size)
 
     def stop(self) -> None:
-        """Make :meth:`run` return behind the step that runs now; safe to call from a signal handler."""
+        """Make :meth:`run` return behind the step that runs now, or at once if none does; safe in a signal handler."""
         self._stopped = True
 
     def run(self, on_step: Callable[[Position], None] | None = None) -> Iterator[EpochResult]:
@@ -158,14 +158,14 @@ class Training:
 
         `on_step` is called with the position behind each step.
         """
-        self._stopped = False
-        while self.position.epoch < self.epochs:
-            self._epoch(on_step or (lambda position: None))
-            if self.position.step < self.steps_per_epoch:
-                return
-            yield self._finish()
-            if self._stopped:
-                return
+        try:
+            while self.position.epoch < self.epochs and not self._stopped:
+                self._epoch(on_step or (lambda position: None))
+                if self.position.step < self.steps_per_epoch:
+                    return
+                yield self._finish()
+        finally:
+            self._stopped = False
 
     def evaluate(self, batches: Batches | None = None) -> tuple[float | None, float | None]:
         """Return loss and accuracy on the test part, or on other batches; None for what there is not."""

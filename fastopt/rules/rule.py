@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, overload
 
 from .._errors import unknown_name
@@ -109,10 +110,8 @@ def _check_value(rule: Rule, name: str, value: Any) -> Hyper:
             f"such as the default {default!r}"
         )
     for number in numbers:
-        try:
-            number = float(number)
-        except (TypeError, ValueError):
-            raise TypeError(f"{rule.name}: got {name}={value!r}, expected a number such as {default!r}") from None
+        if not isinstance(number, Real):
+            raise TypeError(f"{rule.name}: got {name}={value!r}, expected a number such as {default!r}")
         if not math.isfinite(number):
             raise ValueError(f"{rule.name}: got {name}={value!r}, expected a finite number")
         if number < 0:
