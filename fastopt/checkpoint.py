@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def save_checkpoint(
         kept = "; the file saved before is untouched" if path.exists() else ""
         raise OSError(f"{path}: cannot be written: {error}{kept}. Make room, or save to another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is in place already, or there never was one
+            temporary.unlink()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,13 +1,14 @@
-"""The command line: ``fastopt train``, ``predict``, ``rules`` and ``info``."""
+"""The command line: ``fastopt train``, ``predict``, ``rules``, ``info`` and ``bench``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import info, predict, rules, train
+from .commands import bench, info, predict, rules, train
 
 __all__ = ["main"]
 
@@ -21,16 +22,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"fastopt {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (train, predict, rules, info):
+    for command in (train, predict, rules, info, bench):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()  # here: a reader that has gone would otherwise be met at exit, outside this function
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: nothing is left to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"fastopt {parsed.command}: error: {error}", file=sys.stderr)

@@ -272,7 +272,7 @@ def test_split_refuses_fractions(fraction: float) -> None:
 
 
 def test_split_refuses_too_few_rows() -> None:
-    with pytest.raises(ValueError, match=r"too few rows of class 'b \(1\)', 'c \(0\)', expected at least 2"):
+    with pytest.raises(ValueError, match=r"too few rows of class 'b' \(1\), 'c' \(0\), expected at least 2"):
         split(labelled(["a", "a", "b"], ("a", "b", "c")))
     with pytest.raises(ValueError, match=r"quantities, not classes, load them with regression=True \(--regression\)"):
         split(from_arrays(np.zeros((3, 1)), [1, 2, 3]))
@@ -313,10 +313,10 @@ def test_constant_features_have_scale_one() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_apply_is_in_place_and_in_the_dtype_of_the_batch(dtype: Any) -> None:
+def test_apply_is_in_place_and_in_float64(dtype: Any) -> None:
     fitted = Standardiser.fit(digits())
     batch = digits().gather(np.arange(50), np.empty((50, 64), dtype))
-    expected = (batch - fitted.mean.astype(dtype)) / fitted.scale.astype(dtype)
+    expected = ((batch - fitted.mean) / fitted.scale).astype(dtype)
     assert fitted.apply(batch) is batch
     assert batch.dtype == dtype
     np.testing.assert_array_equal(batch, expected)

@@ -4,6 +4,7 @@ import io
 import signal
 import threading
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from conftest import bits, contents
 
 from fastopt import MLP, Optimizer
-from fastopt.data import Dataset, Standardiser, permutation, with_replacement
+from fastopt.data import Dataset, Standardiser, digits, permutation, with_replacement
 from fastopt.nn import SAMPLING, Batches, ProgressBar, Training, stop_on_interrupt
 from fastopt.schedules import SCHEDULES
 
@@ -66,9 +67,8 @@ def test_a_step_on_the_whole_set_is_gradient_and_update(rule, loss):
 @pytest.mark.parametrize("batch_size", [1, 7, N - 1, N])
 @pytest.mark.parametrize("rule", RULES)
 def test_an_epoch_is_the_loop_by_hand(rule, batch_size, loss):
-    (result,) = _training(rule, loss=loss, batch_size=batch_size, epochs=1, seed=5).run()
     training = _training(rule, loss=loss, batch_size=batch_size, epochs=1, seed=5)
-    list(training.run())
+    (result,) = training.run()
 
     by_hand, (x, y) = _training(rule, loss=loss), _arrays(loss)
     order, total, right = permutation(N, seed=5, stream=1), 0.0, 0
@@ -298,6 +298,14 @@ def test_the_bar_is_for_terminals(terminal, disable, shown, monkeypatch, capsys)
     assert capsys.readouterr().out.split("\n")[:3] == ["epoch 1", "epoch 2", "epoch 3"]
 
 
+def test_a_line_goes_into_a_pipe_at_once(monkeypatch):
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe))
+    with ProgressBar(_training()) as bar:
+        bar.write("epoch 1")
+        assert pipe.getvalue().split() == [b"epoch", b"1"]
+
+
 # Errors
 
 
@@ -348,3 +356,17 @@ def test_fit_refuses_wrong_data_and_changes_nothing(change, words):
 def test_fit_refuses_targets_that_are_not_finite():
     with pytest.raises(ValueError, match=r"y: got .*inf"):
         MLP((FEATURES, 1), loss="mean_squared_error").fit(_arrays()[0], np.full((N, 1), np.inf))
+
+
+def test_a_large_offset_of_a_feature_is_standardised_away(tmp_path):
+    """Such as years or coordinates: in float32 the mean would take all digits along."""
+    data = digits()
+    moved = replace(data, inputs=data.inputs + np.where(np.arange(64) == 20, 1e8, 0.0))
+    rows = np.arange(len(data))
+    loaded = []
+    for each in (data, moved):
+        model = MLP((64, 10))
+        model.workspace.reserve(len(data))
+        Batches(model, each, Standardiser.fit(each)).load(rows)
+        loaded.append(model.workspace.inputs[: len(data)].copy())
+    np.testing.assert_allclose(*loaded, rtol=0, atol=1e-6)

@@ -71,8 +71,7 @@ def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
     model = saved.checkpoint.model
     outputs = np.empty((len(inputs), model.sizes[-1]), model.dtype)
     for start in tqdm(range(0, len(inputs), _BATCH), delay=2.0, disable=None, leave=False, file=sys.stderr):
-        with np.errstate(over="ignore"):  # what is too large for the dtype becomes Inf, and forward says where
-            batch = np.array(inputs[start : start + _BATCH], model.dtype)
+        batch = np.array(inputs[start : start + _BATCH], np.float64)
         if saved.standardiser is not None:
             saved.standardiser.apply(batch)
         outputs[start : start + _BATCH] = model.forward(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -247,6 +248,8 @@ def _report(run: Run, *, interrupted: bool) -> int:
         print(f"{run.training.optimizer.skipped} steps left out: their gradient was not finite", file=sys.stderr)
     if run.history:
         run.draw()
+        if not math.isfinite(run.history[-1].train_loss) and not run.settings.skip_nonfinite:
+            print("the loss is no longer finite: try a smaller --lr, or --max-norm 1", file=sys.stderr)
     if interrupted:
         print(f"interrupted; saved in {run.folder}. Go on with: fastopt train --resume {run.folder}", file=sys.stderr)
         return 130

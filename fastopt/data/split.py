@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .classes import named
 from .dataset import Dataset
 from .shuffle import permutation
 
@@ -60,10 +59,10 @@ def _by_class(dataset: Dataset, order: NDArray[np.int64]) -> list[NDArray[np.int
     """Return the positions of each class, in the given order."""
     classes = dataset.classes or ()
     counts = np.bincount(dataset.targets, minlength=len(classes))
-    few = [f"{label} ({count})" for label, count in zip(classes, counts, strict=True) if count < 2]
+    few = [f"{label!r} ({count})" for label, count in zip(classes, counts, strict=True) if count < 2]
     if few:
         raise ValueError(
-            f"{dataset.name}: got too few rows of class {named(few)}, expected at least 2 of each class, one for each "
+            f"{dataset.name}: got too few rows of class {', '.join(few)}, expected at least 2 of each class, one for each "
             "part; add rows, or remove the class; if the targets are quantities, not classes, load them with "
             "regression=True (--regression)"
         )

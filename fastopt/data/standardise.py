@@ -78,7 +78,10 @@ class Standardiser:
         return cls(np.zeros(features), np.ones(features))
 
     def apply(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Standardise a float array of shape (rows, features) in place, in its own dtype, and return it.
+        """Standardise a float array of shape (rows, features) in place and return it.
+
+        The arithmetic is in float64: in float32, a mean that is large beside the deviation would take all digits along.
+        Pass float64 values for the same reason.
 
         Raises
         ------
@@ -91,8 +94,7 @@ class Standardiser:
             raise TypeError(f"batch: got dtype {batch.dtype}, expected floats such as float32, to change them in place")
         if batch.ndim != 2 or batch.shape[1] != len(self.mean):
             raise ValueError(f"batch: got shape {batch.shape}, expected (rows, {len(self.mean)})")
-        batch -= self.mean.astype(batch.dtype)
-        batch /= self.scale.astype(batch.dtype)
+        batch[...] = (batch - self.mean) / self.scale
         return batch
 
 

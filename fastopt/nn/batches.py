@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches"]
 
+_BLOCK = 4096
+
 
 class Batches:
     """A data set ready to be gathered from.
@@ -58,9 +60,7 @@ class Batches:
         if self._on_disk is None:
             return workspace.gather(self._inputs, self._targets, rows)
         workspace.reserve(len(rows), self._targets)
-        batch = self._on_disk.gather(rows, workspace.inputs[: len(rows)])
-        if self._standardiser is not None:
-            self._standardiser.apply(batch)
+        _gather(self._on_disk, self._standardiser, rows, workspace.inputs[: len(rows)])
         np.take(self._targets, rows, axis=0, out=workspace.targets[: len(rows)], mode="clip")
         return len(rows)
 
@@ -68,8 +68,17 @@ class Batches:
 def _prepare(data: Dataset, standardiser: Standardiser | None, dtype: np.dtype[Any]) -> NDArray[Any]:
     if standardiser is None and data.rows is None and data.inputs.dtype == dtype:
         return data.inputs
-    inputs = data.gather(np.arange(len(data)), np.empty((len(data), data.features), dtype))
-    if standardiser is not None:
-        standardiser.apply(inputs)
-    check_finite(data.name, inputs)
+    inputs = np.empty((len(data), data.features), dtype)
+    for start in range(0, len(data), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(data)))
+        _gather(data, standardiser, rows, inputs[start : start + _BLOCK])
     return inputs
+
+
+def _gather(data: Dataset, standardiser: Standardiser | None, rows: NDArray[Any], out: NDArray[Any]) -> None:
+    if standardiser is None:
+        data.gather(rows, out)
+    else:
+        with np.errstate(over="ignore"):  # what is too large for the dtype becomes Inf, and is found below
+            out[...] = standardiser.apply(data.gather(rows, np.empty(out.shape)))
+    check_finite(data.name, out)

@@ -159,7 +159,7 @@ class Training:
         `on_step` is called with the position behind each step.
         """
         try:
-            while self.position.epoch < self.epochs and not self._stopped:
+            while self.position.epoch < self.epochs:
                 self._epoch(on_step or (lambda position: None))
                 if self.position.step < self.steps_per_epoch:
                     return
@@ -223,7 +223,7 @@ def _check_batch_size(batch_size: int | None, rows: int) -> int:
     if batch_size > rows:
         raise ValueError(
             f"batch_size: got {batch_size}, expected at most {rows}, the rows of the training data; "
-            "pass None for the whole set in each step"
+            "pass None (on the command line: --batch-size all) for the whole set in each step"
         )
     return int(batch_size)
 

@@ -24,7 +24,7 @@ def load_rule(spec: str) -> Rule:
     FileNotFoundError
         There is no such file.
     ValueError
-        It defines no rule of that name; or several, and none was named.
+        It cannot be run, defines no rule of that name, or several and none was named.
     """
     path, _, name = spec.partition(".py")
     file, name = Path(f"{path}.py"), name.removeprefix(":")
@@ -34,7 +34,10 @@ def load_rule(spec: str) -> Rule:
     if module_spec is None or module_spec.loader is None:
         raise ValueError(f"rule {spec!r}: {file} cannot be imported")
     module = module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"rule {spec!r}: {file} cannot be run: {type(error).__name__}: {error}") from error
     found = {value.name: value for value in vars(module).values() if isinstance(value, Rule)}
     if not name and len(found) == 1:
         return next(iter(found.values()))
