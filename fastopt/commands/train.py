@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     if "resume" in given:
         _refuse_changes(given)
-        kept = Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads", 1))
+        kept = Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads"))
     else:
         settings = _settings(given)
         folder = Path(given["out"]) if "out" in given else new_folder(_name(settings))
-        kept = Run.start(folder, settings, threads=given.get("threads", 1))
+        kept = Run.start(folder, settings, threads=given.get("threads"))
     return _train(kept, quiet=given.get("quiet", False))
 
 
@@ -127,7 +127,7 @@ def _add_optimizer(group: Any) -> None:
     group.add_argument("--max-segment-norm", type=float, metavar="X", help="limit the norm of each array's gradient")
     group.add_argument("--skip-nonfinite", action="store_true", help="leave out steps whose gradient has NaN or Inf")
     _choice(group, "backend", BACKENDS, "what runs the updates; default: numba, or c where Numba is missing")
-    group.add_argument("--threads", type=int, metavar="N", help="threads of an update; default 1")
+    group.add_argument("--threads", type=int, metavar="N", help="default: the processors")
 
 
 def _add_training(group: Any) -> None:
@@ -206,7 +206,7 @@ def _train(run: Run, *, quiet: bool) -> int:
         print(_heading(run))
     last_saved = time.monotonic()
     with stop_on_interrupt(training) as interrupt, ProgressBar(training, disable=quiet) as bar:
-        for result in training.run(bar):
+        for result in training.run(on_progress=bar):
             run.history.append(result)
             bar.describe(result)
             if not quiet:

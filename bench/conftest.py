@@ -1,0 +1,18 @@
+"""The benchmarks are for comparison with an earlier commit; `fastopt bench` compares with other libraries."""
+
+import pytest
+
+from fastopt.backends import why_missing
+from fastopt.bench.contenders import CONTENDERS
+
+OWN = [name for name, contender in CONTENDERS.items() if contender.role != "peer" and "reference" not in name]
+
+
+@pytest.fixture(params=OWN)
+def contender(request):
+    """Each backend of fastopt, and the roof."""
+    found = CONTENDERS[request.param]
+    reason = why_missing(found.options.get("backend", "numba"))
+    if reason:
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,228 @@
+"""What is measured, as data: the cases, the bytes that each has to move, and the numbers that all start from.
+
+Everything follows from a case alone, so that each process makes the same numbers without being sent them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..rules import Rule
+from ..settings import find_rule
+
+__all__ = [
+    "BATCHES",
+    "KINDS",
+    "MAX_NORM",
+    "SIZES",
+    "TRAIN_SIZES",
+    "StepCase",
+    "TrainCase",
+    "bytes_moved",
+    "case_from_dict",
+    "plan_steps",
+    "plan_training",
+    "start_buffers",
+    "start_weights",
+    "training_data",
+]
+
+Array = NDArray[Any]
+
+KINDS = {
+    "step": "one step",
+    "clip": "the gradient's norm limited, and one step",
+    "denormal": "one step whose states have decayed into denormal numbers",
+    "threads": "one step on one thread, to compare with all",
+    "overhead": "one step of one parameter: what a call costs",
+}
+"""Kinds of step cases."""
+
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+TRAIN_SIZES = ((784, 128, 10), (784, 1024, 10), (784, 1024, 1024, 10))
+BATCHES = (1, 8, 32, 128, 1024)
+
+MAX_NORM = 1.0
+"""Where the norm is limited; the gradient's own is far larger."""
+
+_THREADS_FROM = 10_000
+_DENORMAL_NEAR = 100_000
+
+
+@dataclass(frozen=True)
+class StepCase:
+    """One optimizer step over a flat buffer.
+
+    Attributes
+    ----------
+    rule
+        Name of a built-in rule, or ``file.py:name``.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    size
+        Parameters.
+    threads
+        Threads that a contender may use.
+    kind
+        One of :data:`KINDS`.
+    """
+
+    rule: str
+    dtype: str
+    size: int
+    threads: int = 1
+    kind: str = "step"
+
+    @property
+    def max_norm(self) -> float | None:
+        """Where the gradient's norm is limited."""
+        return MAX_NORM if self.kind == "clip" else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"suite": "step", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TrainCase:
+    """Training of a multi-layer perceptron with relu, softmax cross-entropy and Adam, on synthetic images, in float32.
+
+    Attributes
+    ----------
+    sizes
+        Inputs, hidden units of each layer, outputs.
+    batch
+        Rows a step.
+    rows
+        Rows of the data, taken in their order.
+    epochs
+        Times that a measured round goes over them.
+    threads
+        Threads that a contender may use.
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    rows: int
+    epochs: int = 1
+    threads: int = 1
+    lr: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        """The sizes as people write them: ``784-128-10``."""
+        return "-".join(map(str, self.sizes))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"suite": "train", **asdict(self)}
+
+
+def case_from_dict(values: Mapping[str, Any]) -> StepCase | TrainCase:
+    """Return the case that ``as_dict`` gave, also by way of JSON.
+
+    Examples
+    --------
+    >>> case = StepCase("adam", "float32", 1000)
+    >>> case_from_dict(case.as_dict()) == case
+    True
+    """
+    fields = dict(values)
+    if fields.pop("suite") == "step":
+        return StepCase(**fields)
+    return TrainCase(**{**fields, "sizes": tuple(fields["sizes"])})
+
+
+def bytes_moved(case: StepCase, rule: Rule) -> int:
+    """Return the bytes that have to be read and written; clipping by norm has to read the gradient once more.
+
+    Examples
+    --------
+    >>> from fastopt import RULES
+    >>> bytes_moved(StepCase("adam", "float32", 1000), RULES["adam"])
+    28000
+    """
+    words = rule.words_per_parameter() + (case.kind == "clip")
+    return words * np.dtype(case.dtype).itemsize * case.size
+
+
+def plan_steps(
+    rules: Iterable[str], dtypes: Iterable[str], sizes: Sequence[int], threads: int, kinds: Iterable[str]
+) -> list[StepCase]:
+    """Return the cases of each kind, in the order of :data:`KINDS`."""
+    chosen = set(kinds)
+    pairs = list(product(rules, dtypes))
+    return [
+        StepCase(rule, dtype, size, 1 if kind == "threads" else threads, kind)
+        for kind in KINDS
+        if kind in chosen
+        for rule, dtype in pairs
+        for size in _sizes(kind, rule, sizes, threads)
+    ]
+
+
+def _sizes(kind: str, rule: str, sizes: Sequence[int], threads: int) -> Sequence[int]:
+    if kind == "overhead":
+        return (1,)
+    if kind == "threads":
+        return [size for size in sizes if size >= _THREADS_FROM] if threads > 1 else ()
+    if kind == "denormal":
+        nearest = min(sizes, key=lambda size: abs(math.log(size / _DENORMAL_NEAR)))
+        return (nearest,) if find_rule(rule).states else ()
+    return sizes
+
+
+def plan_training(
+    sizes: Iterable[tuple[int, ...]], batches: Iterable[int], threads: int, *, quick: bool = False
+) -> list[TrainCase]:
+    """Return the cases; a round is long enough that what a contender does once in it (keras.fit) does not count."""
+    cases = []
+    for shape, batch in product(sizes, batches):
+        rows = min(8192, 1024 * batch)
+        epochs = max(1, batch // 128)
+        cases.append(TrainCase(shape, batch, max(batch, rows // 8) if quick else rows, 1 if quick else epochs, threads))
+    return cases
+
+
+def start_buffers(case: StepCase) -> tuple[Array, Array]:
+    """Return parameters and gradient: normal numbers, a block of them repeated, since drawing takes longer than a step.
+
+    Parameters have the deviation 0.1, as weights have.
+    """
+    random = np.random.default_rng(case.size % 1000)
+    block = min(case.size, 1 << 20)
+    p, g = (random.standard_normal(block).astype(case.dtype) for _ in range(2))
+    return np.resize(p * p.dtype.type(0.1), case.size), np.resize(g, case.size)
+
+
+def start_weights(sizes: Sequence[int]) -> list[Array]:
+    """Return W₁ (inputs × outputs), b₁, W₂, … in float32: He et al.'s deviation, and zeros."""
+    random = np.random.default_rng(0)
+    arrays: list[Array] = []
+    for inputs, outputs in pairwise(sizes):
+        arrays.append((random.standard_normal((inputs, outputs)) * math.sqrt(2.0 / inputs)).astype(np.float32))
+        arrays.append(np.zeros(outputs, np.float32))
+    return arrays
+
+
+def training_data(case: TrainCase) -> tuple[Array, Array]:
+    """Return float32 images and int64 classes: a pattern for each class, four of five pixels black, as digits are.
+
+    One label in twenty is drawn at random, so that the loss does not fall to zero.
+    """
+    random = np.random.default_rng(1)
+    features, classes = case.sizes[0], case.sizes[-1]
+    y = random.integers(0, classes, case.rows)
+    pattern = random.random((classes, features)) < 0.2
+    seen = random.random((case.rows, features)) < 0.7
+    x = np.where(pattern[y] & seen, random.random((case.rows, features)), 0.0)
+    noisy = random.random(case.rows) < 0.05
+    y[noisy] = random.integers(0, classes, int(noisy.sum()))
+    return x.astype(np.float32), y.astype(np.int64)

@@ -1,0 +1,209 @@
+"""Measuring: the contenders of a case take turns, A B C A B C …, so that their ratios hold while the machine drifts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..settings import find_rule
+from .cases import StepCase, TrainCase, bytes_moved
+from .contenders import CONTENDERS
+from .crew import Crew, Failure
+from .machine import available_memory
+from .rows import Row
+from .timing import plan_round, summarise
+from .validation import LOSS_TOLERANCE, STEP_TOLERANCE, train_reference
+
+__all__ = ["Effort", "measure_step", "measure_training"]
+
+_MEMORY_FACTOR = 1.6
+"""What a contender takes, as a multiple of its buffers: temporaries, and copies while it starts."""
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes
+    ----------
+    seconds
+        For each contender of a case; more where the rounds take longer.
+    rounds
+        The least number of rounds that count.
+    most_rounds
+        The greatest.
+    """
+
+    seconds: float = 0.5
+    rounds: int = 7
+    most_rounds: int = 15
+
+
+class _Turns:
+    """The contenders of one case, of whom those that fail fall out."""
+
+    def __init__(self, crew: Crew, case: StepCase | TrainCase, names: Sequence[str], told: Told) -> None:
+        self._crew = crew
+        self._case = case.as_dict()
+        self._told = told
+        self.names = list(names)
+        self.failures: dict[str, str] = {}
+
+    def ask(self, name: str, do: str, **values: Any) -> dict[str, Any] | None:
+        """Return the answer, or None, the contender being out."""
+        self._told(name)
+        try:
+            return self._crew.ask(name, do, self._case, **values)
+        except Failure as error:
+            self.failures[name] = str(error)
+            self.names.remove(name)
+            return None
+
+    def ask_all(self, do: str, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Return the answers of those who are in, or of some of them."""
+        answers = {name: self.ask(name, do) for name in (list(self.names) if names is None else names)}
+        return {name: answer for name, answer in answers.items() if answer is not None}
+
+    def rounds(self, effort: Effort, once: Callable[[str], list[float] | None]) -> dict[str, list[list[float]]]:
+        """Return the samples of each round by contender: all rounds are everybody's, the first is not to count."""
+        taken: dict[str, list[list[float]]] = {name: [] for name in self.names}
+        start = time.monotonic()
+        count = 0
+        while self.names and count <= effort.most_rounds:
+            late = time.monotonic() - start > effort.seconds * len(self.names)
+            if late and count > effort.rounds:
+                break
+            for name in list(self.names):
+                samples = once(name)
+                if samples is not None:
+                    taken[name].append(samples)
+            count += 1
+        return {name: taken[name] for name in self.names}
+
+
+def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effort, told: Told) -> list[Row]:
+    """Return a row for each contender."""
+    together, alone = _fits(case, len(names))
+    if not alone:
+        return [_failed(case, name, "not enough memory here") for name in names]
+    turns = _StepTurns(crew, case, names, told)
+    taken = turns.take(effort, together=together)
+    errors = turns.ask_all("check", [name for name in turns.names if CONTENDERS[name].role != "roof"])
+    turns.ask_all("stop")
+    return _rows(case, names, turns, lambda name: _step_row(case, name, taken[name], errors.get(name)))
+
+
+class _StepTurns(_Turns):
+    """Turns of optimizers, each of which is made anew in each round where the memory does not hold all."""
+
+    def take(self, effort: Effort, *, together: bool) -> dict[str, list[list[float]]]:
+        """Return the samples of each round."""
+        if not together:
+            return self.rounds(effort, lambda name: self._round(name, self._start(name, effort), stop=True))
+        plans = {name: self._start(name, effort) for name in list(self.names)}
+        taken = self.rounds(effort, lambda name: self._round(name, plans[name]))
+        self.ask_all("stop")
+        return taken
+
+    def _start(self, name: str, effort: Effort) -> tuple[int, int] | None:
+        """Return calls a sample and samples a round."""
+        answer = self.ask(name, "start")
+        return None if answer is None else plan_round(answer["seconds_per_call"], effort.seconds / effort.rounds)
+
+    def _round(self, name: str, plan: tuple[int, int] | None, *, stop: bool = False) -> list[float] | None:
+        if plan is None:
+            return None
+        answer = self.ask(name, "round", calls=plan[0], samples=plan[1])
+        if stop and answer is not None:
+            self.ask(name, "stop")
+        return None if answer is None else answer["seconds"]
+
+
+def measure_training(crew: Crew, case: TrainCase, names: Sequence[str], effort: Effort, told: Told) -> list[Row]:
+    """Return a row for each contender. Round k is the same stretch of the same training for all of them."""
+    losses = train_reference(case)
+    turns = _Turns(crew, case, names, told)
+    turns.ask_all("start")
+
+    def once(name: str) -> list[float] | None:
+        answer = turns.ask(name, "round", epochs=case.epochs)
+        return None if answer is None else [answer["seconds"]]
+
+    taken = turns.rounds(effort, once)
+    found = turns.ask_all("check")
+    turns.ask_all("stop")
+    return _rows(case, names, turns, lambda name: _train_row(case, name, taken[name], found[name], losses))
+
+
+def _rows(case: StepCase | TrainCase, names: Sequence[str], turns: _Turns, measured: Callable[[str], Row]) -> list[Row]:
+    """Return a row for each name: of its figures, or of the reason why there are none."""
+    failures = turns.failures
+    return [_failed(case, name, failures[name]) if name in failures else measured(name) for name in names]
+
+
+def _fits(case: StepCase, contenders: int) -> tuple[bool, bool]:
+    """Return whether the buffers of all contenders fit into memory at once, and whether those of one do."""
+    rule = find_rule(case.rule)
+    one = _MEMORY_FACTOR * (2 + len(rule.states)) * np.dtype(case.dtype).itemsize * case.size
+    free = 0.8 * available_memory()
+    return one * contenders <= free, 2 * one <= free
+
+
+def _failed(case: StepCase | TrainCase, name: str, why: str) -> Row:
+    return Row(_public(case), name, CONTENDERS[name].role, "failed", why)
+
+
+def _step_row(case: StepCase, name: str, taken: list[list[float]], check: Mapping[str, Any] | None) -> Row:
+    figures: dict[str, Any] = {"bytes": bytes_moved(case, find_rule(case.rule))}
+    status, note = "ok", ""
+    if check is not None:
+        figures["error"], limit = _number(check["error"]), STEP_TOLERANCE[case.dtype]
+        if not check["error"] <= limit:
+            status, note = "wrong", f"differs from float64 by {check['error']:.2g} of the change, more than {limit:g}"
+    role = CONTENDERS[name].role
+    return Row(_public(case), name, role, status, note, summarise(taken).as_dict(), figures)
+
+
+def _train_row(
+    case: TrainCase,
+    name: str,
+    taken: list[list[float]],
+    found: Mapping[str, Any],
+    losses: tuple[float, float],
+) -> Row:
+    before, reference = losses
+    figures: dict[str, Any] = {
+        "samples": case.rows * case.epochs,
+        "loss": _number(found["loss"]),
+        "reference_loss": reference,
+        "peak_bytes": found["peak_bytes"],
+    }
+    if found["step_seconds"]:
+        p50, p99 = np.percentile(found["step_seconds"], (50, 99))
+        figures |= {"step_p50": float(p50), "step_p99": float(p99)}
+    error = abs(found["loss"] - reference) / abs(before - reference)
+    figures["loss_error"] = _number(error)
+    status, note = "ok", ""
+    if not error <= LOSS_TOLERANCE:
+        status, note = "wrong", f"loss {found['loss']:.5f} where float64 has {reference:.5f}, from {before:.5f}"
+    role = CONTENDERS[name].role
+    return Row(_public(case), name, role, status, note, summarise(taken).as_dict(), figures)
+
+
+def _public(case: StepCase | TrainCase) -> dict[str, Any]:
+    """Return the fields of a case, a rule's file without its folder."""
+    values = case.as_dict()
+    return {**values, "rule": Path(values["rule"]).name} if "rule" in values else values
+
+
+def _number(value: float) -> float | None:
+    """Return the number, or None where JSON has none for it."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,111 @@
+"""Whether what was timed is right: the same steps again from the same start, compared in float64.
+
+A step is compared with the reference backend on a sample of the elements; every element is updated alike. A training is
+compared by its loss with a plain NumPy one that is written here, from the textbook.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import Optimizer
+from ..settings import find_rule
+from .cases import StepCase, TrainCase, start_buffers, start_weights, training_data
+from .contenders.base import Stepper
+
+__all__ = ["LOSS_TOLERANCE", "STEP_TOLERANCE", "check_steps", "mean_loss", "step_error", "train_reference"]
+
+Array = NDArray[Any]
+
+STEP_TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
+"""Largest error of a parameter, as a share of the largest change. Rounding gives a hundredth of it."""
+
+LOSS_TOLERANCE = 0.01
+"""Largest error of the loss, as a share of how far the reference's has moved."""
+
+_SCALES = (1.0, -0.5, 2.0, 0.25, -1.5)
+"""Factors on the gradient from step to step: with a constant one, bias corrections hide the betas of Adam."""
+
+_SAMPLE = 4099
+_LOSS_ROWS = 1024
+
+
+def step_error(case: StepCase, make: Callable[[StepCase, Array, Array], Stepper]) -> float:
+    """Return the largest error of a parameter after some steps, as a share of the largest change; NaN for NaN."""
+    p, g = start_buffers(case)
+    chosen = np.linspace(0, case.size - 1, min(case.size, _SAMPLE)).astype(np.int64)
+    before = p[chosen].astype(np.float64)
+    expected = _reference(case, before.copy(), g, chosen)
+    stepper = make(case, p, g)
+    for scale in _SCALES:
+        stepper.load_gradient(g * g.dtype.type(scale))
+        stepper.run(1)
+    found = stepper.parameters()[chosen].astype(np.float64)
+    largest = float(np.max(np.abs(expected - before)))
+    return float(np.max(np.abs(found - expected))) / (largest or 1.0)
+
+
+def _reference(case: StepCase, p: Array, g: Array, chosen: Array) -> Array:
+    optimizer = Optimizer(p, find_rule(case.rule), backend="reference", threads=1)
+    norm = math.sqrt(float(np.sum(np.square(g, dtype=np.float64))))
+    sample = g[chosen].astype(np.float64)
+    for scale in _SCALES:
+        limited = 1.0 if case.max_norm is None else min(1.0, case.max_norm / (norm * abs(scale) + 1e-6))
+        optimizer.step(sample * scale, grad_scale=limited)
+    return p
+
+
+def mean_loss(weights: Sequence[Array], x: Array, y: Array) -> float:
+    """Return the mean softmax cross-entropy of a relu network, in float64, over the first rows."""
+    outputs = _forward([w.astype(np.float64) for w in weights], x[:_LOSS_ROWS].astype(np.float64))[-1]
+    top = outputs.max(axis=1)
+    logs = np.log(np.exp(outputs - top[:, None]).sum(axis=1)) + top
+    return float(np.mean(logs - outputs[np.arange(len(outputs)), y[:_LOSS_ROWS]]))
+
+
+def check_steps(case: TrainCase) -> int:
+    """Return after how many steps the losses are compared: few, since rounding grows from step to step."""
+    return min(10, case.rows // case.batch)
+
+
+@cache
+def train_reference(case: TrainCase) -> tuple[float, float]:
+    """Return the loss before and after :func:`check_steps`, by gradient, Adam and arithmetic of NumPy in float64."""
+    x, y = training_data(case)
+    weights = [w.astype(np.float64) for w in start_weights(case.sizes)]
+    before = mean_loss(weights, x, y)
+    first, second = [np.zeros_like(w) for w in weights], [np.zeros_like(w) for w in weights]
+    for step in range(check_steps(case)):
+        rows = slice(step * case.batch, (step + 1) * case.batch)
+        gradients = _gradients(weights, x[rows].astype(np.float64), y[rows])
+        for w, g, m, v in zip(weights, gradients, first, second, strict=True):
+            m += 0.1 * (g - m)
+            v += 0.001 * (g * g - v)
+            w -= case.lr * (m / (1 - 0.9 ** (step + 1))) / (np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8)
+    return before, mean_loss(weights, x, y)
+
+
+def _forward(weights: Sequence[Array], x: Array) -> list[Array]:
+    layers = [x]
+    for number in range(0, len(weights), 2):
+        layers.append(np.maximum(layers[-1], 0.0) @ weights[number] + weights[number + 1])
+    return layers
+
+
+def _gradients(weights: Sequence[Array], x: Array, y: Array) -> list[Array]:
+    layers = _forward(weights, x)  # inputs are not negative: relu leaves them
+    exponentials = np.exp(layers[-1] - layers[-1].max(axis=1, keepdims=True))
+    delta = exponentials / exponentials.sum(axis=1, keepdims=True)
+    delta[np.arange(len(y)), y] -= 1.0
+    delta /= len(y)
+    gradients: list[Array] = []
+    for number in reversed(range(len(weights) // 2)):
+        gradients = [np.maximum(layers[number], 0.0).T @ delta, delta.sum(axis=0), *gradients]
+        delta = (delta @ weights[2 * number].T) * (layers[number] > 0)
+    return gradients

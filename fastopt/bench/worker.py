@@ -1,0 +1,170 @@
+"""The process that a contender runs in: ``python -m fastopt.bench.worker NAME``.
+
+It takes requests as lines of JSON on standard input and answers each with one on standard output. What libraries print
+goes to standard error. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, TextIO
+
+import numpy as np
+
+from ..backends import why_missing
+from .cases import StepCase, TrainCase, case_from_dict, start_buffers, start_weights, training_data
+from .contenders import CONTENDERS, Contender, make_stepper, make_trainer
+from .contenders.base import Stepper, Trainer
+from .machine import peak_memory, reset_peak_memory
+from .timing import calibrate, time_samples
+from .validation import check_steps, mean_loss, step_error
+
+__all__ = ["Steps", "Trainings", "main", "serve"]
+
+_DENORMAL = {"float32": 1e-41, "float64": 1e-310}
+"""Numbers below the smallest that has all its digits."""
+
+Request = Mapping[str, Any]
+
+
+class Steps:
+    """Answers requests about step cases."""
+
+    def __init__(self, contender: Contender) -> None:
+        self._contender = contender
+        self._stepper: Stepper | None = None
+
+    def start(self, case: StepCase) -> dict[str, Any]:
+        """Make the optimizer; return about how many seconds a step takes."""
+        self._stepper = None  # before the next one takes its memory
+        self._stepper = make_stepper(self._contender)(case, *start_buffers(case))
+        if case.kind == "denormal":
+            self._stepper.run(2)
+            self._stepper.load_gradient(np.zeros(case.size, case.dtype))
+            self._stepper.fill_state(_DENORMAL[case.dtype])
+        return {"seconds_per_call": calibrate(self._stepper.run)}
+
+    def round(self, case: StepCase, *, calls: int, samples: int) -> dict[str, Any]:
+        """Return the seconds a step of each sample."""
+        assert self._stepper is not None
+        return {"seconds": time_samples(self._stepper.run, calls, samples)}
+
+    def check(self, case: StepCase) -> dict[str, Any]:
+        """Return how far the result is from float64's."""
+        self._stepper = None
+        return {"error": step_error(case, make_stepper(self._contender))}
+
+    def stop(self, case: StepCase) -> dict[str, Any]:
+        """Give the memory back."""
+        self._stepper = None
+        return {}
+
+
+class Trainings:
+    """Answers requests about training cases."""
+
+    def __init__(self, contender: Contender) -> None:
+        self._contender = contender
+        self._trainer: Trainer | None = None
+
+    def start(self, case: TrainCase) -> dict[str, Any]:
+        """Make the network."""
+        self._trainer = None
+        reset_peak_memory()
+        self._trainer = make_trainer(self._contender)(case, start_weights(case.sizes), *training_data(case))
+        return {}
+
+    def round(self, case: TrainCase, *, epochs: int) -> dict[str, Any]:
+        """Return how long so many epochs took."""
+        assert self._trainer is not None
+        start = time.perf_counter()
+        self._trainer.run(epochs)
+        return {"seconds": time.perf_counter() - start}
+
+    def check(self, case: TrainCase) -> dict[str, Any]:
+        """Return the times of single steps, the memory, and the loss some steps behind the start."""
+        assert self._trainer is not None
+        steps, memory = self._trainer.step_seconds(), peak_memory()
+        self._trainer = None
+        x, y = training_data(case)
+        rows = check_steps(case) * case.batch
+        trainer = make_trainer(self._contender)(case, start_weights(case.sizes), x[:rows], y[:rows])
+        trainer.run(1)
+        return {"step_seconds": steps, "peak_bytes": memory, "loss": mean_loss(trainer.weights(), x, y)}
+
+    def stop(self, case: TrainCase) -> dict[str, Any]:
+        """Give the memory back."""
+        self._trainer = None
+        return {}
+
+
+def serve(contender: Contender, requests: TextIO, answer: Callable[[Mapping[str, Any]], None]) -> None:
+    """Answer requests until there are no more. An error is an answer too."""
+    suites = {"step": Steps(contender), "train": Trainings(contender)}
+    for line in requests:
+        request = json.loads(line)
+        try:
+            answer(_answer(contender, suites, request))
+        except Exception as error:  # another library's: it must not end the benchmark of all the others
+            answer({"failed": f"{type(error).__name__}: {error}"})
+
+
+def _answer(contender: Contender, suites: Mapping[str, Any], request: dict[str, Any]) -> Mapping[str, Any]:
+    if request["do"] == "hello":
+        return _hello(contender)
+    case = case_from_dict(request.pop("case"))
+    suite = suites["step" if isinstance(case, StepCase) else "train"]
+    answer: dict[str, Any] = getattr(suite, request.pop("do"))(case, **request)
+    return answer
+
+
+def _hello(contender: Contender) -> dict[str, Any]:
+    for package in contender.needs:
+        try:
+            import_module(package)
+        except ImportError as error:
+            return {"missing": str(error)}
+    if "OMP_NUM_THREADS" in os.environ:
+        _limit_pools(int(os.environ["OMP_NUM_THREADS"]))
+    backend = contender.options.get("backend")
+    reason = why_missing(backend) if backend else None
+    return {} if reason is None else {"missing": reason}
+
+
+def main(name: str) -> None:
+    """Serve the parent process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
+    _pin(int(os.environ["OMP_NUM_THREADS"]))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(values: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(values) + "\n")
+        answers.flush()
+
+    serve(CONTENDERS[name], sys.stdin, answer)
+
+
+def _pin(threads: int) -> None:
+    """Keep to as many processors as there are threads: every library then sizes its pools by that."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def _limit_pools(threads: int) -> None:
+    """Limit the pools that are loaded, where neither their processors nor the environment did so (macOS)."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    threadpool_limits(threads)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

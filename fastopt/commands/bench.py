@@ -1,0 +1,242 @@
+"""``fastopt bench``: what a step and a training cost here, beside the machine's roof and beside other libraries."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+_STEP = """\
+Measure optimizer steps: microseconds (median and 10th to 90th percentile), bytes a second, the share of this machine's
+roof, and how many times as long the fastest peer takes.
+
+The roof is a rule with as many states that adds one number to each stream: the same bytes, threads and size. Contenders
+run in processes of their own and take turns. Every result is compared with float64; the exit status is 1 if one is
+wrong."""
+
+_TRAIN = """\
+Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. All contenders
+start from the same weights and see the same rows in the same order; the exit status is 1 if a loss disagrees."""
+
+_QUICK = "few and short rounds, to see whether it works: its figures mean little"
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure speed on this machine",
+        description="Measure steps or training, fastopt's and its peers', or show results again.",
+    )
+    suites = parser.add_subparsers(title="benchmarks", dest="suite", required=True, metavar="BENCHMARK")
+    _add_step(suites)
+    _add_train(suites)
+    _add_report(suites)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    given: int = arguments.bench(arguments)
+    return given
+
+
+def _add_step(suites: Any) -> None:
+    parser = _suite(suites, "step", "optimizer steps by rule, backend, dtype and size", _STEP, _step)
+    parser.add_argument(
+        "--rule",
+        nargs="+",
+        default=["sgd", "momentum", "adam"],
+        metavar="NAME",
+        help="rules, FILE.py:NAME for your own, or 'all'; default sgd momentum adam",
+    )
+    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
+    parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help="default float32; or float64")
+    parser.add_argument(
+        "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", metavar="KIND", help="step, clip, denormal, threads, overhead; default all of them"
+    )
+    _add_common(parser)
+
+
+def _add_train(suites: Any) -> None:
+    parser = _suite(suites, "train", "training of perceptrons by size and batch", _TRAIN, _train)
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=_layers,
+        metavar="N-N-N",
+        help="default 784-128-10 784-1024-10 784-1024-1024-10",
+    )
+    parser.add_argument("--batches", nargs="+", type=_size, metavar="N", help="rows a step; default 1 8 32 128 1024")
+    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, metavar="S", help="to measure each contender on a case; default 2"
+    )
+    _add_common(parser)
+
+
+def _add_common(parser: Any) -> None:
+    parser.add_argument("--threads", type=_size, metavar="N", help="of every contender; default: all processors")
+    parser.add_argument(
+        "--peers", nargs="+", default=["all"], metavar="NAME", help="all, none, or names such as torch; default all"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the results, to report or compare later")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them")
+    parser.add_argument("--quick", action="store_true", help=_QUICK)
+
+
+def _add_report(suites: Any) -> None:
+    text = "Print the tables of result files, and draw their pictures."
+    parser = _suite(suites, "report", "tables and pictures from result files", text, _report)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    parser.add_argument("--plot", action="store_true", help="draw FILE.png beside each file")
+
+
+def _suite(suites: Any, name: str, summary: str, text: str, function: Any) -> Any:
+    parser = suites.add_parser(
+        name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run, bench=function)
+    return parser
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    from ..bench import cases, contenders, suites
+    from ..bench.rounds import Effort
+
+    threads = _threads(arguments.threads)
+    sizes = arguments.sizes or ((1_000, 100_000, 1_000_000) if arguments.quick else cases.SIZES)
+    plan = cases.plan_steps(
+        _rules(arguments.rule),
+        _known("dtype", arguments.dtype, ("float32", "float64")),
+        sizes,
+        threads,
+        _kinds(arguments),
+    )
+    peers = contenders.choose_peers(arguments.peers, contenders.step_contenders())
+    names = [*contenders.own_contenders(_backends(arguments)), *peers]
+    effort = Effort(seconds=0.1, rounds=3, most_rounds=3) if arguments.quick else Effort()
+    return _finish(suites.run_steps(_new(arguments, threads), plan, names, effort), arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from ..bench import cases, contenders, suites
+    from ..bench.rounds import Effort
+
+    threads = _threads(arguments.threads)
+    sizes = arguments.sizes or (cases.TRAIN_SIZES[:1] if arguments.quick else cases.TRAIN_SIZES)
+    batches = arguments.batches or ((32, 128) if arguments.quick else cases.BATCHES)
+    plan = cases.plan_training(sizes, batches, threads, quick=arguments.quick)
+    peers = contenders.choose_peers(arguments.peers, contenders.train_contenders())
+    names = [*contenders.own_contenders(_backends(arguments)), *peers]
+    effort = Effort(0.0, 2, 2) if arguments.quick else Effort(arguments.seconds, rounds=5)
+    return _finish(suites.run_trainings(_new(arguments, threads), plan, names, effort), arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ..bench.pictures import draw
+    from ..bench.report import report
+    from ..bench.results import Results
+
+    for file in arguments.files:
+        results = Results.load(file)
+        print(report(results))
+        if arguments.plot:
+            picture = file.with_suffix(".png")
+            draw(results, picture)
+            print(f"drawn in {picture}")
+    return 0
+
+
+def _new(arguments: argparse.Namespace, threads: int) -> Any:
+    from ..bench.results import new_results
+
+    return new_results(arguments.suite, _words(arguments), threads)
+
+
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """Return the command line that these arguments come from, defaults included."""
+    words = ["bench", arguments.suite]
+    for name, value in vars(arguments).items():
+        if name in ("command", "suite", "run", "bench") or value is None or value is False:
+            continue
+        values = [] if value is True else value if isinstance(value, (list, tuple)) else [value]
+        words += [f"--{name}", *("-".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values)]
+    return words
+
+
+def _finish(results: Any, arguments: argparse.Namespace) -> int:
+    from ..bench.pictures import draw
+    from ..bench.report import report
+
+    if arguments.out is not None:
+        results.save(arguments.out)
+    print(report(results))
+    if arguments.plot is not None:
+        draw(results, arguments.plot)
+    wrong = sorted({row.contender for row in results.rows if row.status == "wrong"})
+    if wrong:
+        print(f"wrong results: {', '.join(wrong)}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _rules(given: Sequence[str]) -> list[str]:
+    from ..rules import RULES
+    from ..settings import find_rule
+
+    names = [name for asked in given for name in (RULES if asked == "all" else [asked])]
+    for name in names:
+        find_rule(name)
+    return names
+
+
+def _kinds(arguments: argparse.Namespace) -> list[str]:
+    from ..bench.cases import KINDS
+
+    return _known("kind", arguments.kinds or list(KINDS), KINDS)
+
+
+def _backends(arguments: argparse.Namespace) -> list[str]:
+    given: list[str] = arguments.backend or ["numba", "c"]
+    return given
+
+
+def _known(kind: str, given: Sequence[str], known: Any) -> list[str]:
+    from .._errors import unknown_name
+
+    for name in given:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+    return list(given)
+
+
+def _threads(given: int | None) -> int:
+    from ..backends import available_cores
+
+    cores = available_cores()
+    if given is not None and given > cores:
+        raise ValueError(f"--threads: got {given}, expected at most {cores}, the processors of this process")
+    return given or cores
+
+
+def _size(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if number < 1 or number != int(number):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1, such as 1000 or 1e3")
+    return int(number)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    sizes = tuple(map(_size, text.split("-")))
+    if len(sizes) < 3:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected inputs, hidden units, outputs, such as 784-128-10")
+    return sizes
