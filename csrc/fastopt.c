@@ -2,9 +2,11 @@
 #include "fastopt.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "flush.h"
+#include "vectors.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -15,17 +17,76 @@ enum { GRAD_SCALE, CLIP_VALUE, WEIGHT_DECAY, DECAY_FACTOR, PASS_COEFFICIENTS };
 
 enum { BLOCK = 2048, LANES = 64, CHUNK = 16384, PARALLEL_FROM = 32768 };
 
-struct kernel_f32 {
-    const char *name;
-    int states, coefficients;
-    void (*update)(size_t, float *restrict, float *restrict, float *const *, const float *, int);
-};
+/* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
+enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 
-struct kernel_f64 {
-    const char *name;
-    int states, coefficients;
-    void (*update)(size_t, double *restrict, double *restrict, double *const *, const double *, int);
-};
+/* Multiply-adds from which a phase of a training step is worth sharing between threads: a barrier costs about as much as
+ * the second thread saves then. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
+enum { SHARED_PRODUCT = 65536, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512, MOST_THREADS = 256 };
+
+/* A panel is copied when more rows than COPY_ROWS are computed from it; CACHED_ROWS of a layer's inputs stay in the cache. */
+enum { COPY_ROWS = 32, CACHED_ROWS = 256 };
+
+/* Products go by blocks of this depth: a panel of it stays in the first-level cache. With few rows there is nothing to
+ * stay, and a shallow block lets the processor read ahead within rows. */
+enum { DEPTH = 256, SHALLOW_DEPTH = 64 };
+
+/* A tile of weight rows has at most about so many elements. All deltas are read for each tile: the larger the batch, the
+ * taller the tiles, as long as one stays in the second-level cache. */
+enum { TILE = 2048, TALL_TILE = 65536, TALL_FROM = 64, TALLEST_TILE = 262144, TALLEST_FROM = 256 };
+
+/* Rows of weights lie on pages of their own, where no processor prefetches by itself. */
+enum { AHEAD = 16 };
+#define PREFETCH(address) __builtin_prefetch(address)
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t divided(size_t n, size_t by) { return (n + by - 1) / by; }
+
+/* Rows of a tile: few enough to stay in the cache, whole blocks, and the same for each thread. */
+static size_t tile_rows(const fastopt_layer *layer, size_t batch, size_t threads)
+{
+    const size_t elements = batch < TALL_FROM ? TILE : batch < TALLEST_FROM ? TALL_TILE : TALLEST_TILE;
+    const size_t most = larger(elements / layer->outputs, BLOCK_ROWS);
+    const size_t tiles = threads * divided(layer->inputs, threads * most);
+
+    return divided(divided(layer->inputs, tiles), BLOCK_ROWS) * BLOCK_ROWS;
+}
+
+#ifdef _OPENMP
+static int thread_number(void) { return omp_get_thread_num(); }
+static int thread_count(void) { return omp_get_num_threads(); }
+static void wait_for_all(void)
+{
+#pragma omp barrier
+}
+#else
+static int thread_number(void) { return 0; }
+static int thread_count(void) { return 1; }
+static void wait_for_all(void) {}
+#endif
+
+#define REAL float
+#define SUFFIX(name) name##_f32
+#include "structs.inc"
+#include "workspace.inc"
+#undef REAL
+#undef SUFFIX
+
+#define REAL double
+#define SUFFIX(name) name##_f64
+#include "structs.inc"
+#include "workspace.inc"
+#undef REAL
+#undef SUFFIX
 
 #define LEVEL portable
 #define TARGET
@@ -50,7 +111,13 @@ struct kernel_f64 {
 #endif
 
 #define LEVEL_ENTRY(level)                                                                                             \
-    {#level, level##_f32_kernels, level##_f64_kernels, level##_f32_sum_of_squares, level##_f64_sum_of_squares}
+    {#level,                                                                                                           \
+     level##_f32_kernels,                                                                                              \
+     level##_f64_kernels,                                                                                              \
+     level##_f32_sum_of_squares,                                                                                       \
+     level##_f64_sum_of_squares,                                                                                       \
+     level##_f32_train,                                                                                                \
+     level##_f64_train}
 
 static const struct level {
     const char *name;
@@ -58,6 +125,8 @@ static const struct level {
     const struct kernel_f64 *kernels_f64;
     double (*sum_of_squares_f32)(size_t, const float *restrict);
     double (*sum_of_squares_f64)(size_t, const double *restrict);
+    void (*train_f32)(struct job_f32 *);
+    void (*train_f64)(struct job_f64 *);
 } LEVELS[] = {
     LEVEL_ENTRY(portable),
 #ifdef WIDE_X86
@@ -125,8 +194,6 @@ int fastopt_has_threads(void)
 }
 
 size_t fastopt_workspace_size(size_t n) { return (n + CHUNK - 1) / CHUNK; }
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 #define REAL float
 #define SUFFIX(name) name##_f32

@@ -18,6 +18,7 @@
 #define FASTOPT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,6 +30,7 @@ extern "C" {
 #define FASTOPT_OK 0
 #define FASTOPT_BAD_RULE 1
 #define FASTOPT_BAD_LEVEL 2
+#define FASTOPT_BAD_THREADS 3
 
 /* The widest vectors that this processor has. */
 #define FASTOPT_BEST_LEVEL -1
@@ -62,6 +64,47 @@ int fastopt_update_f64(const fastopt_rule *rule, size_t n, double *p, double *g,
 size_t fastopt_workspace_size(size_t n);
 double fastopt_sum_of_squares_f32(size_t n, const float *x, double *workspace, int threads);
 double fastopt_sum_of_squares_f64(size_t n, const double *x, double *workspace, int threads);
+
+/* A multi-layer perceptron. A layer's weights, inputs x outputs by rows, begin at `offset` of every flat buffer, and its
+ * biases follow them. `kink` is the subgradient of relu and leaky relu at zero. */
+#define FASTOPT_IDENTITY 0
+#define FASTOPT_RELU 1
+#define FASTOPT_LEAKY_RELU 2
+#define FASTOPT_SIGMOID 3
+#define FASTOPT_TANH 4
+
+#define FASTOPT_SOFTMAX_CROSS_ENTROPY 0
+#define FASTOPT_BINARY_CROSS_ENTROPY 1
+#define FASTOPT_MEAN_SQUARED_ERROR 2
+
+typedef struct {
+    size_t inputs, outputs, offset;
+    int activation;
+} fastopt_layer;
+
+typedef struct {
+    const fastopt_layer *layers;
+    int count, loss;
+    double kink;
+} fastopt_network;
+
+/* Training steps over rows[0] to rows[count - 1] of the data, `batch` of them a step, the last on what remains. The update
+ * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the one step's gradient.
+ *
+ * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax and squared error)
+ * and `values` (a row of outputs a sample) one is NULL. `coefficients` holds two arrays a step, one for weights and one for
+ * biases. `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to
+ * `loss`, step by step; `correct` becomes the number of rows predicted right before their step. */
+size_t fastopt_train_workspace_f32(const fastopt_network *network, size_t batch, int threads);
+size_t fastopt_train_workspace_f64(const fastopt_network *network, size_t batch, int threads);
+int fastopt_train_f32(const fastopt_network *network, const fastopt_rule *rule, float *parameters, float *gradients,
+                      float *const *states, const float *inputs, const int64_t *labels, const float *values,
+                      const int64_t *rows, size_t count, size_t batch, const float *coefficients, void *workspace,
+                      double *loss, int64_t *correct, int threads, int level);
+int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, double *parameters, double *gradients,
+                      double *const *states, const double *inputs, const int64_t *labels, const double *values,
+                      const int64_t *rows, size_t count, size_t batch, const double *coefficients, void *workspace,
+                      double *loss, int64_t *correct, int threads, int level);
 
 #ifdef __cplusplus
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import unknown_name
-from .backends import Backend, available_cores, coefficient_count, get_backend
+from .backends import Backend, NetworkSpec, Trainer, available_cores, coefficient_count, get_backend
 from .buffers import Layout, Segment, check_buffer, check_disjoint
 from .clipping import clip_factors
 from .rules import Hyper, Rule, check_hyper, get_rule
@@ -28,7 +28,7 @@ class _Span:
 
     name: str
     where: slice
-    hyper: dict[str, Hyper]
+    group: str
     states: tuple[Array, ...]
     coefficients: Array
     buffers: tuple[Array, ...] = ()
@@ -134,7 +134,8 @@ class Optimizer:
         self.lr_scale = 1.0
         self._backend: Backend = get_backend(backend)
         self._kernel = self._backend.kernel(self.rule, parameters.dtype, self.threads)
-        self._spans = self._cut(self._group_hyper(groups or {}))
+        self._groups = self._group_hyper(groups or {})
+        self._spans = self._cut()
         self._gradients: Array | None = None
 
     @property
@@ -157,8 +158,8 @@ class Optimizer:
     @lr.setter
     def lr(self, value: float) -> None:
         self._hyper = check_hyper(self.rule, {**self._hyper, "lr": value})
-        for span in self._spans:
-            span.hyper["lr"] = self._hyper["lr"]
+        for hyper in self._groups.values():
+            hyper["lr"] = self._hyper["lr"]
 
     def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
         """Take one step.
@@ -186,9 +187,43 @@ class Optimizer:
                 gradients.fill(0)
             return
         for span, factor in zip(self._spans, factors, strict=True):
-            span.coefficients[:] = self._coefficients(span.hyper, factor)
+            span.coefficients[:] = self._coefficients(span.group, factor, self.steps + 1)
             self._kernel(span.buffers, span.coefficients, self.zero_grad)
         self.steps += 1
+
+    @property
+    def needs_whole_gradient(self) -> bool:
+        """Whether a step looks at, or leaves behind, more of the gradient than each parameter's own element."""
+        norms = self.max_norm is not None or self.max_segment_norm is not None
+        return norms or self.skip_nonfinite or self.zero_grad
+
+    def trainer(self, network: NetworkSpec) -> Trainer | None:
+        """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
+        return self._backend.trainer(network, self.rule, self.parameters.dtype, self.threads)
+
+    def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
+        """Return what the coming steps' passes take, of shape (steps, groups, coefficients).
+
+        Parameters
+        ----------
+        lr_scales
+            The factor on the learning rate in each step.
+        groups
+            Names of groups, one for each array of a step; a name that the layout does not have stands for its first.
+        """
+        sign = -1.0 if self.maximize else 1.0
+        groups = [group if group in self._groups else self.layout.segments[0].group for group in groups]
+        kinds = [next(g for g in groups if self._groups[g] == self._groups[group]) for group in groups]
+        table = []
+        for number, lr_scale in enumerate(lr_scales, self.steps + 1):
+            self.lr_scale = lr_scale
+            own = {kind: self._coefficients(kind, sign, number) for kind in set(kinds)}
+            table.append([own[kind] for kind in kinds])
+        return np.array(table, self._backend.compute_dtype(self.parameters.dtype))
+
+    def count_steps(self, steps: int) -> None:
+        """Note that a trainer has taken steps in this optimizer's place."""
+        self.steps += steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
@@ -223,9 +258,8 @@ class Optimizer:
                 )
         for name, values in saved["state"].items():
             self.state[name][:] = values
-        for span in self._spans:
-            common = {name for name, value in self._hyper.items() if span.hyper[name] == value}
-            span.hyper.update({name: hyper[name] for name in common})
+        for own in self._groups.values():
+            own.update({name: hyper[name] for name, value in self._hyper.items() if own[name] == value})
         self._hyper = hyper
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 
@@ -240,11 +274,11 @@ class Optimizer:
                 raise unknown_name("group", group, names)
         return {name: check_hyper(self.rule, {**self._hyper, **groups.get(name, {})}) for name in names}
 
-    def _cut(self, group_hyper: Mapping[str, dict[str, Hyper]]) -> list[_Span]:
+    def _cut(self) -> list[_Span]:
         """Return the fewest spans that one array of coefficients serves: neighbours of one kind are one span."""
 
         def kind(segment: Segment) -> object:
-            return segment.name if self.max_segment_norm is not None else sorted(group_hyper[segment.group].items())
+            return segment.name if self.max_segment_norm is not None else sorted(self._groups[segment.group].items())
 
         spans = []
         for _, neighbours in groupby(self.layout, key=kind):
@@ -254,7 +288,7 @@ class Optimizer:
                 _Span(
                     name=members[0].name,
                     where=where,
-                    hyper=dict(group_hyper[members[0].group]),
+                    group=members[0].group,
                     states=tuple(state[where] for state in self.state.values()),
                     coefficients=np.empty(
                         coefficient_count(self.rule), self._backend.compute_dtype(self.parameters.dtype)
@@ -283,7 +317,8 @@ class Optimizer:
             return None
         return [sign * factor for factor in clip_factors(norms, self.max_norm, self.max_segment_norm)]
 
-    def _coefficients(self, hyper: Mapping[str, Hyper], factor: float) -> tuple[float, ...]:
+    def _coefficients(self, group: str, factor: float, step: int) -> tuple[float, ...]:
+        hyper = self._groups[group]
         lr, weight_decay = hyper["lr"], hyper["weight_decay"]
         assert isinstance(lr, float)
         assert isinstance(weight_decay, float)
@@ -294,7 +329,7 @@ class Optimizer:
             math.inf if self.clip_value is None else self.clip_value,
             0.0 if decoupled else weight_decay,
             1.0 - lr * weight_decay if decoupled else 1.0,
-            *self.rule.at_step(self.steps + 1, {**hyper, "lr": lr}),
+            *self.rule.at_step(step, {**hyper, "lr": lr}),
         )
 
 

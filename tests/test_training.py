@@ -37,10 +37,10 @@ def _dataset(loss="softmax_cross_entropy", rows=N, seed=0):
     return Dataset(x, y, tuple("abc") if loss == LOSSES[0] else None, "data", "arrays")
 
 
-def _training(rule="adam", data=None, *, loss="softmax_cross_entropy", hyper=None, **more):
+def _training(rule="adam", data=None, *, loss="softmax_cross_entropy", hyper=None, backend=None, **more):
     model = MLP((FEATURES, 8, CLASSES), loss=loss, seed=3)
     hyper = RULES[rule] if hyper is None else hyper
-    optimizer = Optimizer(model.parameters, rule, layout=model.layout, threads=1, **hyper)
+    optimizer = Optimizer(model.parameters, rule, layout=model.layout, backend=backend, threads=1, **hyper)
     return Training(model, optimizer, data or _dataset(loss), **more)
 
 
@@ -48,14 +48,14 @@ def _state(training):
     return bits(*contents(training.optimizer).values())
 
 
-# Against a loop by hand
+# Against a loop by hand, over the model's own NumPy code: compiled steps have their own tests
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_on_the_whole_set_is_gradient_and_update(rule, loss):
-    training = _training(rule, loss=loss, batch_size=None, sampling="sequential", epochs=4)
-    by_hand = _training(rule, loss=loss)
+    training = _training(rule, loss=loss, backend="reference", batch_size=None, sampling="sequential", epochs=4)
+    by_hand = _training(rule, loss=loss, backend="reference")
     losses = [result.train_loss for result in training.run()]
     for step in range(4):
         assert by_hand.model.loss_and_gradient(*_arrays(loss)) == pytest.approx(losses[step], rel=1e-15)
@@ -67,10 +67,10 @@ def test_a_step_on_the_whole_set_is_gradient_and_update(rule, loss):
 @pytest.mark.parametrize("batch_size", [1, 7, N - 1, N])
 @pytest.mark.parametrize("rule", RULES)
 def test_an_epoch_is_the_loop_by_hand(rule, batch_size, loss):
-    training = _training(rule, loss=loss, batch_size=batch_size, epochs=1, seed=5)
+    training = _training(rule, loss=loss, backend="reference", batch_size=batch_size, epochs=1, seed=5)
     (result,) = training.run()
 
-    by_hand, (x, y) = _training(rule, loss=loss), _arrays(loss)
+    by_hand, (x, y) = _training(rule, loss=loss, backend="reference"), _arrays(loss)
     order, total, right = permutation(N, seed=5, stream=1), 0.0, 0
     for start in range(0, N, batch_size):
         rows = order[start : start + batch_size]
@@ -125,7 +125,7 @@ def test_the_standardiser_is_applied_to_both_parts():
 def test_rows_of_each_step(sampling, expected, monkeypatch):
     loaded, load = [], Batches.load
     monkeypatch.setattr(Batches, "load", lambda self, rows: (loaded.append(rows.copy()), load(self, rows))[1])
-    training = _training(batch_size=10, sampling=sampling, seed=9, epochs=2)
+    training = _training(backend="reference", batch_size=10, sampling=sampling, seed=9, epochs=2)
     list(training.run())
     assert [len(rows) for rows in loaded] == [10, 10, 10, 10, 10, 3] * 2
     for epoch in range(2):

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 
 from .._errors import unknown_name
+from .network import DenseSpec, NetworkSpec, Trainer
 from .protocol import PASS_COEFFICIENTS, Backend, Kernel, coefficient_count
 from .threads import available_cores
 
@@ -13,7 +14,10 @@ __all__ = [
     "BACKENDS",
     "PASS_COEFFICIENTS",
     "Backend",
+    "DenseSpec",
     "Kernel",
+    "NetworkSpec",
+    "Trainer",
     "available_cores",
     "coefficient_count",
     "default_backend",

@@ -10,6 +10,8 @@ import numpy as np
 from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Rule
+from .c_network import CTrainer
+from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, coefficient_count
 from .threads import is_forked_child
 
@@ -61,12 +63,7 @@ class CBackend:
 
     def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the compiled pass."""
-        handle = lib.fastopt_find_rule(rule.update.__name__.encode())
-        if handle == ffi.NULL or not _is_twin(handle, rule):
-            raise ValueError(
-                f"the C backend has no body for rule {rule.name}; it has {', '.join(self.rules())}. "
-                "A rule of your own runs on the numba backend: pip install numba"
-            )
+        handle = self._handle(rule)
         real, suffix = _C_TYPES[dtype.name]
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
@@ -87,6 +84,19 @@ class CBackend:
             assert status == lib.FASTOPT_OK, status
 
         return run
+
+    def _handle(self, rule: Rule) -> Any:
+        handle = lib.fastopt_find_rule(rule.update.__name__.encode())
+        if handle == ffi.NULL or not _is_twin(handle, rule):
+            raise ValueError(
+                f"the C backend has no body for rule {rule.name}; it has {', '.join(self.rules())}. "
+                "A rule of your own runs on the numba backend: pip install numba"
+            )
+        return handle
+
+    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return the training steps in C."""
+        return CTrainer(network, self._handle(rule), *_C_TYPES[dtype.name], threads, self._level)
 
     def sum_of_squares(self, values: Array, threads: int) -> float:
         """Return Σ x², in chunks of a fixed size that are added in order."""

@@ -21,6 +21,7 @@ from numba.np.numpy_support import from_dtype
 from ..rules import Rule, vocabulary
 from ..rules.vocabulary import clip
 from . import numba_compile, numba_intrinsics
+from .network import NetworkSpec, Trainer
 from .numba_compile import cache_folder, inlined, kernel
 from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, same_dtype
 from .protocol import Array, Kernel
@@ -71,6 +72,12 @@ class NumbaBackend:
                 serial(*buffers, coefficients, zero_grad)
 
         return run
+
+    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return the compiled training steps."""
+        from .numba_network import make_trainer  # compiles for seconds, once: not for optimizers alone
+
+        return make_trainer(network, rule, dtype, threads)
 
     def sum_of_squares(self, values: Array, threads: int) -> float:
         """Return Σ x², in chunks of a fixed size that are added in order."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rules import Rule
+from .network import NetworkSpec, Trainer
 
 __all__ = ["PASS_COEFFICIENTS", "Backend", "Kernel", "coefficient_count"]
 
@@ -54,6 +55,9 @@ class Backend(Protocol):
         ValueError
             This backend cannot run this rule.
         """
+
+    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return what trains that network in compiled code, or None where the backend has no such code."""
 
     def sum_of_squares(self, values: Array, threads: int) -> float:
         """Return Σ x², accumulated in float64 in an order that depends on the size alone."""

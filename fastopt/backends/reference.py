@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..rules import Rule, vocabulary
+from .network import NetworkSpec, Trainer
 from .protocol import PASS_COEFFICIENTS, Array, Kernel
 
 __all__ = ["ReferenceBackend"]
@@ -60,6 +61,10 @@ class ReferenceBackend:
                 buffers[1].fill(0)
 
         return run
+
+    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return None: the network's own NumPy code is the reference."""
+        return None
 
     def sum_of_squares(self, values: Array, threads: int) -> float:
         """Return Σ x²."""

@@ -62,8 +62,8 @@ def _by_class(dataset: Dataset, order: NDArray[np.int64]) -> list[NDArray[np.int
     few = [f"{label!r} ({count})" for label, count in zip(classes, counts, strict=True) if count < 2]
     if few:
         raise ValueError(
-            f"{dataset.name}: got too few rows of class {', '.join(few)}, expected at least 2 of each class, one for each "
-            "part; add rows, or remove the class; if the targets are quantities, not classes, load them with "
+            f"{dataset.name}: got too few rows of class {', '.join(few)}, expected at least 2 of each class, one for "
+            "each part; add rows, or remove the class; if the targets are quantities, not classes, load them with "
             "regression=True (--regression)"
         )
     grouped = order[np.argsort(dataset.targets[order], kind="stable")]

@@ -33,6 +33,13 @@ class Batches:
     standardiser
         What to do to the inputs; nothing when None.
 
+    Attributes
+    ----------
+    inputs
+        All of them as the model takes them; None for a memory map.
+    targets
+        As the loss takes them.
+
     Raises
     ------
     ValueError, TypeError
@@ -46,28 +53,28 @@ class Batches:
             )
         self._model = model
         self._standardiser = standardiser
-        self._targets = model.loss.check_targets(data.targets, model.sizes[-1], model.dtype)
+        self.targets = model.loss.check_targets(data.targets, model.sizes[-1], model.dtype)
         self._on_disk = data if isinstance(data.inputs, np.memmap) else None
-        if self._on_disk is None:
-            self._inputs = _prepare(data, standardiser, model.dtype)
+        self.inputs = None if self._on_disk is not None else _prepare(data, standardiser, model.dtype)
 
     def __len__(self) -> int:
-        return len(self._targets)
+        return len(self.targets)
 
     def load(self, rows: NDArray[Any]) -> int:
         """Put the numbered rows into the workspace, and return how many there are."""
         workspace = self._model.workspace
-        if self._on_disk is None:
-            return workspace.gather(self._inputs, self._targets, rows)
-        workspace.reserve(len(rows), self._targets)
+        if self.inputs is not None:
+            return workspace.gather(self.inputs, self.targets, rows)
+        assert self._on_disk is not None
+        workspace.reserve(len(rows), self.targets)
         _gather(self._on_disk, self._standardiser, rows, workspace.inputs[: len(rows)])
-        np.take(self._targets, rows, axis=0, out=workspace.targets[: len(rows)], mode="clip")
+        np.take(self.targets, rows, axis=0, out=workspace.targets[: len(rows)], mode="clip")
         return len(rows)
 
 
 def _prepare(data: Dataset, standardiser: Standardiser | None, dtype: np.dtype[Any]) -> NDArray[Any]:
     if standardiser is None and data.rows is None and data.inputs.dtype == dtype:
-        return data.inputs
+        return np.ascontiguousarray(data.inputs)
     inputs = np.empty((len(data), data.features), dtype)
     for start in range(0, len(data), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(data)))

@@ -78,6 +78,10 @@ class Loss(ABC):
     def correct(self, outputs: Array, targets: Array, scratch: LossScratch | None = None) -> int | None:
         """Return how many rows are predicted right, or None where there is no right and wrong."""
 
+    def counts_correct(self, targets: Array) -> bool:
+        """Return whether there is right and wrong for targets of this form."""
+        return True
+
     @abstractmethod
     def predict(self, outputs: Array) -> Array:
         """Return the predictions that `outputs` stand for; of shape (b,) where there is one for each row."""
@@ -252,8 +256,12 @@ class MeanSquaredError(Loss):
         np.multiply(gradient_out, 2.0 / outputs.size, out=gradient_out)
         return total / outputs.size
 
+    def counts_correct(self, targets: Array) -> bool:
+        """Return whether the targets are class indices."""
+        return targets.ndim == 1
+
     def correct(self, outputs: Array, targets: Array, scratch: LossScratch | None = None) -> int | None:
-        if targets.ndim != 1:
+        if not self.counts_correct(targets):
             return None
         return _count_argmax(outputs, targets, scratch or LossScratch.like(outputs))
 

@@ -313,8 +313,6 @@ class MLP:
         >>> history[-1].train_accuracy > 0.9
         True
         """
-        # Products run on BLAS's threads; those of the update would contend with them for the same cores.
-        optimizer.setdefault("threads", 1)
         training = Training(
             self,
             Optimizer(self.parameters, rule, layout=self.layout, **optimizer),
@@ -327,7 +325,7 @@ class MLP:
             seed=seed,
         )
         with stop_on_interrupt(training) as interrupt, ProgressBar(training, delay=2.0, disable=not progress) as bar:
-            history = list(training.run(bar))
+            history = list(training.run(on_progress=bar))
         if interrupt.happened:
             raise KeyboardInterrupt
         return history

@@ -1,0 +1,71 @@
+"""The engine's machine code: each part of a pass for one dtype, and the loop over steps that all share."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import prange, types
+from numba.np.numpy_support import from_dtype
+
+from .numba_compile import inlined, kernel
+from .numba_layers import derive_range, forward_range, gradient_range
+from .numba_losses import loss_range
+from .numba_memory import data_address
+from .numba_part import part
+from .numba_steps import Call, work
+
+__all__ = ["launch", "parts"]
+
+
+@cache
+def parts(dtype: np.dtype[Any]) -> dict[Call, Any]:
+    """Return the compiled parts; they have to be kept for as long as their addresses are."""
+    n, real = types.int64, types.CPointer(from_dtype(dtype))
+    ints, doubles = types.CPointer(n), types.CPointer(types.float64)
+    return {
+        Call.RUN_FORWARD: part(forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, n, real, real),
+        Call.RUN_LOSS: part(loss_range, n, n, real, real, n, n, n, n, ints, n, doubles, ints),
+        Call.RUN_DERIVE: part(derive_range, n, real, real, n, n, n, real),
+        Call.RUN_GRADIENT: part(gradient_range, real, ints, real, n, n, real, n, n, ints, real),
+    }
+
+
+@inlined
+def _sums(losses: Any, right: Any, batch: Any, total: Any) -> Any:
+    count = 0
+    for start in range(0, losses.size, batch):
+        of_batch = 0.0
+        for i in range(start, min(start + batch, losses.size)):
+            of_batch += losses[i]
+            count += right[i]
+        total += of_batch
+    return total, count
+
+
+@kernel
+def _alone(call: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
+    work(data_address(call), 0)
+    return _sums(losses, right, batch, total)
+
+
+@kernel(parallel=True)
+def _together(call: Any, threads: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
+    table = data_address(call)
+    for thread in prange(threads):
+        work(table, thread)
+    return _sums(losses, right, batch, total)
+
+
+def launch(call: Any, losses: Any, right: Any, batch: int, threads: int, total: float) -> tuple[float, int]:
+    """Run the call that the table describes.
+
+    Returns `total` and, added to it in order, each batch's sum over its rows of their losses; and the number that is
+    right.
+    """
+    if threads > 1:
+        loss, count = _together(call, threads, losses, right, batch, total)
+    else:
+        loss, count = _alone(call, losses, right, batch, total)
+    return float(loss), int(count)

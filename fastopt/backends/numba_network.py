@@ -1,0 +1,252 @@
+"""Training of a whole network in compiled code: its memory, its tables, and the rule's pass as machine code to call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+from numba.np.numpy_support import from_dtype
+from numpy.typing import NDArray
+
+from ..rules import Rule, vocabulary
+from ..rules.vocabulary import clip
+from . import numba_compile, numba_intrinsics, numba_memory
+from .network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
+from .numba import parallel_threads
+from .numba_compile import inlined
+from .numba_engine import launch, parts
+from .numba_intrinsics import fma, same_dtype
+from .numba_layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
+from .numba_memory import pointer_at
+from .numba_part import part
+from .numba_products import vector_bytes
+from .numba_steps import LARGE_TILE, ZEROS_FROM, Call, Of
+from .numba_team import APART
+from .protocol import Array
+from .source import positional, serial_and_parallel_source
+from .threads import is_forked_child
+
+__all__ = ["make_trainer"]
+
+LEAKY_SLOPE = 0.01
+LINE = 64
+"""Bytes of a cache line."""
+
+_TEMPLATE = """\
+def {name}(table, start, size, gradient, coefficients):
+    p = carray(pointer_at(table[0] + start * {itemsize}, gradient), (size,))
+    g = carray(gradient, (size,))
+{states}
+    block({buffers}, ({values},))
+"""
+
+
+def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer:
+    """Return what takes steps of the network under the rule, compiled.
+
+    The engine compiles once for each dtype, in seconds, and a rule's pass in less than one; from the cache both load in
+    milliseconds.
+
+    Raises
+    ------
+    TypeError
+        The rule does not compile for the dtype.
+    """
+    dtype = np.dtype(dtype)
+    return _NumbaTrainer(network, _update(rule, dtype), dtype, min(threads, parallel_threads()))
+
+
+class _NumbaTrainer:
+    """Memory and tables of one network; its steps run one call at a time."""
+
+    def __init__(self, network: NetworkSpec, update: Any, dtype: np.dtype[Any], threads: int) -> None:
+        self._network, self._update, self._dtype, self._threads = network, update, dtype, threads
+        self._knows_right = network.loss != "mean_squared_error"
+        self._parts = parts(dtype)
+        self._call = np.zeros(Call.SIZE, np.int64)
+        self._capacity = 0
+        self._rows = 0
+        self._bound: tuple[Array, ...] = ()
+        layers = network.layers
+        widest = max(layer.outputs for layer in layers)
+        apart = 128 // dtype.itemsize
+        tile = _round_up(max(LARGE_TILE, 8 * widest) + 9 * widest, apart)
+        panel = 2 * vector_bytes() // dtype.itemsize
+        copy = _round_up(BATCH_TOGETHER * (COLUMNS_TOGETHER + panel) + PACKED_DEPTH * panel, apart)
+        self._sync = np.zeros((threads + 1) * APART, np.int64)
+        self._tiles, self._copies = aligned(threads * tile, dtype), aligned(threads * copy, dtype)
+        self._eights = np.arange(0, HIGH * BATCH_TOGETHER, HIGH)
+        leaky = LEAKY_SLOPE + network.kink * (1.0 - LEAKY_SLOPE)
+        self._constants = np.zeros(ZEROS_FROM + panel, dtype)
+        self._constants[:5] = 1.0, 0.0, LEAKY_SLOPE, network.kink, leaky
+        numbers = {
+            Call.DEPTH: len(layers),
+            Call.LOSS: LOSS_CODES[network.loss],
+            Call.THREADS: threads,
+            Call.PANEL: panel,
+            Call.TILE_SIZE: tile,
+            Call.COPY_SIZE: copy,
+            Call.ITEM_SIZE: dtype.itemsize,
+            Call.RUN_UPDATE: update.address,
+            Call.EIGHTS: address(self._eights),
+            Call.SYNC: address(self._sync),
+            Call.TILES: address(self._tiles),
+            Call.COPIES: address(self._copies),
+            Call.CONSTANTS: address(self._constants),
+        }
+        for place, number in numbers.items():
+            self._call[place] = number
+        for place, code in self._parts.items():
+            self._call[place] = code.address
+        self._reserve(1)
+        self._reserve_rows(1)
+
+    def __call__(
+        self,
+        buffers: Sequence[Array],
+        gradients: Array | None,
+        inputs: Array,
+        targets: Array,
+        rows: NDArray[np.int64],
+        batch: int,
+        coefficients: Array,
+        loss: float,
+    ) -> tuple[float, int]:
+        """Take the steps; see :class:`~fastopt.backends.network.Trainer`."""
+        count = len(rows)
+        if not count:
+            return loss, 0
+        batch = min(batch, count)
+        if batch > self._capacity:
+            self._reserve(batch)
+        if count > self._rows:
+            self._reserve_rows(count)
+        arrays = (*buffers, inputs, targets)
+        if len(arrays) != len(self._bound) or any(a is not b for a, b in zip(arrays, self._bound, strict=True)):
+            self._bind(buffers, inputs, targets)
+        rows = np.ascontiguousarray(rows, np.int64)
+        has_labels = targets.ndim == 1
+        threads = 1 if is_forked_child() else self._threads
+        np.multiply(rows, inputs.shape[1], out=self._first_places[:count])
+        has_labels = targets.ndim == 1
+        threads = 1 if is_forked_child() else self._threads
+        call = self._call
+        call[Call.ROWS], call[Call.COUNT], call[Call.BATCH] = address(rows), count, batch
+        call[Call.COEFFICIENTS], call[Call.COEFFICIENT_COUNT] = address(coefficients), coefficients.shape[-1]
+        call[Call.GRADIENTS] = 0 if gradients is None else address(gradients)
+        call[Call.HAS_LABELS], call[Call.THREADS] = has_labels, threads
+        self._sync.fill(0)
+        knows = self._knows_right or has_labels
+        loss, right = launch(call, self._losses[:count], self._right[:count], batch, threads, loss)
+        return loss, right if knows else 0
+
+    def _bind(self, buffers: Sequence[Array], inputs: Array, targets: Array) -> None:
+        self._buffers = np.array([address(buffer) for buffer in buffers], np.int64)
+        call = self._call
+        call[Call.BUFFERS], call[Call.PARAMETERS] = address(self._buffers), self._buffers[0]
+        call[Call.INPUTS], call[Call.TARGETS] = address(inputs), address(targets)
+        self._bound = (*buffers, inputs, targets)
+
+    def _reserve(self, batch: int) -> None:
+        """Make room for what the layers give for `batch` rows, and for its derivatives."""
+        layers = self._network.layers
+        leads = [_lead(layer.outputs) for layer in layers]
+        self._workspace = aligned(2 * batch * sum(leads), self._dtype)
+        self._places = np.arange(batch) * np.array([0, *leads])[:, None]
+        self._zeros = np.zeros(batch, np.int64)
+        self._layers = np.zeros((len(layers), Of.SIZE), np.int64)
+        used = address(self._workspace)
+        for index, (layer, lead, row) in enumerate(zip(layers, leads, self._layers, strict=True)):
+            size = batch * lead * self._dtype.itemsize
+            row[Of.INPUTS], row[Of.OUTPUTS], row[Of.OFFSET] = layer.inputs, layer.outputs, layer.offset
+            row[Of.ACTIVATION], row[Of.LEAD] = ACTIVATION_CODES[layer.activation], lead
+            row[Of.RESULT], row[Of.DELTA] = used, used + size
+            row[Of.PLACES] = address(self._places[index]) if index else -1
+            row[Of.OWN_PLACES] = address(self._places[index + 1])
+            used += 2 * size
+        self._call[Call.LAYERS], self._call[Call.ZEROS] = address(self._layers), address(self._zeros)
+        self._capacity = batch
+
+    def _reserve_rows(self, count: int) -> None:
+        """Make room for the losses of `count` rows in one call."""
+        self._first_places = np.empty(count, np.int64)
+        self._losses, self._right = np.empty(count), np.empty(count, np.int64)
+        self._call[Call.PLACES] = address(self._first_places)
+        self._call[Call.LOSSES], self._call[Call.RIGHT] = address(self._losses), address(self._right)
+        self._rows = count
+
+
+def address(array: Array) -> int:
+    """Return where the array's elements lie."""
+    return int(array.__array_interface__["data"][0])
+
+
+def aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return zeros that begin at a cache line."""
+    spare = LINE // dtype.itemsize
+    memory = np.zeros(size + spare, dtype)
+    skip = -address(memory) % LINE // dtype.itemsize
+    return memory[skip : skip + size]
+
+
+def _round_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _lead(outputs: int) -> int:
+    """Return the distance of rows: whole vectors, and for long rows an odd number of them.
+
+    At distances of powers of two, the rows of a block would all fall into the same few sets of the cache.
+    """
+    lead = _round_up(outputs, 16)
+    return lead + 16 if outputs >= 128 and lead // 16 % 2 == 0 else lead
+
+
+@cache
+def _digest() -> str:
+    modules = (numba_compile, numba_intrinsics, numba_memory, vocabulary)
+    return sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+
+
+@cache
+def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
+    """Compile the rule's pass over a tile, as a function with an address.
+
+    It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's own
+    file and module, where Numba's cache finds it again.
+    """
+    prefix, source = serial_and_parallel_source(rule, _digest() + _TEMPLATE + dtype.name)
+    real = from_dtype(dtype)
+    itemsize = dtype.itemsize
+    count = 4 + len(rule.coefficient_names)
+    states = [
+        f"    {state} = carray(pointer_at(table[{k}] + start * {itemsize}, gradient), (size,))"
+        for k, state in enumerate(rule.states, 1)
+    ]
+    name = f"{prefix}_update"
+    source += "\n\n" + _TEMPLATE.format(
+        name=name,
+        itemsize=itemsize,
+        states="\n".join(states),
+        buffers=", ".join(("p", "g", *rule.states)),
+        values=", ".join(f"coefficients[{k}]" for k in range(count)),
+    )
+    space: dict[str, Any] = {
+        "__name__": rule.update.__module__,
+        "rule": inlined(positional(rule.update)),
+        "clip": inlined(clip),
+        "fma": fma,
+        "same_dtype": same_dtype,
+        "pointer_at": pointer_at,
+        "carray": carray,
+    }
+    exec(compile(source, rule.update.__code__.co_filename, "exec"), space)
+    space["block"] = inlined(space[f"{prefix}_block"])
+    pointer = types.CPointer(real)
+    n = types.int64
+    return part(space[name], types.CPointer(n), n, n, pointer, pointer)

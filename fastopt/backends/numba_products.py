@@ -1,0 +1,322 @@
+"""The products of a training step, a block at a time in registers, as explicit vector code.
+
+Each sum is one chain of multiply-adds in a stated order, so a block's size is a matter of speed alone. LLVM would not
+find these loops by itself: it neither keeps the sums in registers nor uses vectors of 512 bits unasked.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = [
+    "LANES",
+    "copy_panel",
+    "dot_block",
+    "forward_block",
+    "gradient_block",
+    "lanes_of",
+    "most_rows",
+    "vector_bytes",
+]
+
+_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
+_LEAKY = 2
+
+
+@cache
+def vector_bytes() -> int:
+    """Return the size of the widest vectors of this machine."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+@cache
+def _most_rows() -> int:
+    """Return how many rows of two vectors of sums leave registers for the factors: of 32, or of 16."""
+    return 8 if vector_bytes() == 64 or platform.machine().lower() in ("aarch64", "arm64") else 4
+
+
+def _lanes(pointer: Any) -> int:
+    return vector_bytes() // (pointer.dtype.bitwidth // 8)
+
+
+@intrinsic
+def lanes_of(typing_context: Any, pointer: Any) -> Any:
+    """Return the lanes of one vector of the pointer's dtype."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_INT64, _lanes(pointer))
+
+    return types.int64(pointer), emit
+
+
+@intrinsic
+def most_rows(typing_context: Any) -> Any:
+    """Return the rows of the highest block."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_INT64, _most_rows())
+
+    return types.int64(), emit
+
+
+class _Vectors:
+    """Writes vector instructions of one shape."""
+
+    def __init__(self, builder: Any, element: Any, lanes: int) -> None:
+        self.builder, self.element, self.lanes = builder, element, lanes
+        self.kind = ir.VectorType(element, lanes)
+        self.mask_kind = ir.VectorType(ir.IntType(1), lanes)
+        self.bytes = 4 if isinstance(element, ir.FloatType) else 8
+        self.suffix = f"v{lanes}f{8 * self.bytes}"
+        self.zero = self.constant(0.0)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.kind, [ir.Constant(self.element, value)] * self.lanes)
+
+    def at(self, pointer: Any, index: Any) -> Any:
+        return self.builder.gep(pointer, [index])
+
+    def number(self, value: int) -> Any:
+        return ir.Constant(_INT64, value)
+
+    def load(self, pointer: Any, mask: Any = None) -> Any:
+        place = self.builder.bitcast(pointer, self.kind.as_pointer())
+        if mask is None:
+            value = self.builder.load(place)
+            value.align = self.bytes
+            return value
+        kind = ir.FunctionType(self.kind, [place.type, _INT32, self.mask_kind, self.kind])
+        function = self._declare(f"llvm.masked.load.{self.suffix}.p0", kind)
+        return self.builder.call(function, [place, ir.Constant(_INT32, self.bytes), mask, self.zero])
+
+    def store(self, value: Any, pointer: Any, mask: Any = None) -> None:
+        place = self.builder.bitcast(pointer, self.kind.as_pointer())
+        if mask is None:
+            self.builder.store(value, place).align = self.bytes
+            return
+        kind = ir.FunctionType(ir.VoidType(), [self.kind, place.type, _INT32, self.mask_kind])
+        function = self._declare(f"llvm.masked.store.{self.suffix}.p0", kind)
+        self.builder.call(function, [value, place, ir.Constant(_INT32, self.bytes), mask])
+
+    def _declare(self, name: str, kind: Any) -> Any:
+        known = self.builder.module.globals.get(name)
+        return known if known is not None else ir.Function(self.builder.module, kind, name)
+
+    def spread(self, value: Any, kind: Any = None) -> Any:
+        kind = kind or self.kind
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT32, 0))
+        zeros = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+    def first(self, count: Any) -> Any:
+        """Return the mask of the first `count` lanes."""
+        kind = ir.VectorType(_INT64, self.lanes)
+        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), self.spread(count, kind))
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        function = self._declare(f"llvm.fma.{self.suffix}", ir.FunctionType(self.kind, [self.kind] * 3))
+        return self.builder.call(function, [a, b, c])
+
+    def masks(self, vectors: int, masked: bool, columns: Any) -> list[Any]:
+        """Return the mask of each vector of a row of `columns` numbers; None for each when the row is full."""
+        if not masked:
+            return [None] * vectors
+        return [self.first(self.builder.sub(columns, self.number(v * self.lanes))) for v in range(vectors)]
+
+
+def _loop(
+    builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, Sequence[Any]], Sequence[Any]]
+) -> list[Any]:
+    """Run the body with index 0, 1, ... count - 1 (at least once); it maps the carried values to the next ones."""
+    before = builder.block
+    inside, behind = builder.append_basic_block(), builder.append_basic_block()
+    builder.branch(inside)
+    builder.position_at_end(inside)
+    index = builder.phi(_INT64)
+    index.add_incoming(ir.Constant(_INT64, 0), before)
+    values = []
+    for value in carried:
+        values.append(builder.phi(value.type))
+        values[-1].add_incoming(value, before)
+    results = list(body(index, values))
+    following = builder.add(index, ir.Constant(_INT64, 1))
+    index.add_incoming(following, builder.block)
+    for value, result in zip(values, results, strict=True):
+        value.add_incoming(result, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), inside, behind)
+    builder.position_at_end(behind)
+    return results
+
+
+def _literal(*values: Any) -> bool:
+    return all(isinstance(value, types.Literal) for value in values)
+
+
+@intrinsic(prefer_literal=True)
+def forward_block(
+    typing_context: Any,
+    rows: Any,
+    vectors: Any,
+    masked: Any,
+    a: Any,
+    places: Any,
+    w: Any,
+    stride: Any,
+    depth: Any,
+    start: Any,
+    start_stride: Any,
+    out: Any,
+    out_stride: Any,
+    columns: Any,
+    activation: Any,
+    slope: Any,
+) -> Any:
+    """Write out[i, j] = f(start[i, j] + Σ a[places[i] + k] · w[k, j]), summed by ascending k.
+
+    `rows`, `vectors` and `masked` are literals: the block has that many rows, and that many vectors of columns, of
+    which with `masked` only `columns` numbers are there. f is relu (1), leaky relu (2) or the identity.
+    """
+    if not _literal(rows, vectors, masked):
+        return None
+    n_rows, n_vectors, is_masked = rows.literal_value, vectors.literal_value, bool(masked.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a_, places_, w_, stride_, depth_, start_, start_stride_, out_, out_stride_, columns_, code, slope_ = arguments[
+            3:
+        ]
+        v = _Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
+        masks = v.masks(n_vectors, is_masked, columns_)
+        steps = [v.number(n * v.lanes) for n in range(n_vectors)]
+        sums = []
+        for row in range(n_rows):
+            place = v.at(start_, builder.mul(start_stride_, v.number(row)))
+            sums += [v.load(v.at(place, step), mask) for step, mask in zip(steps, masks, strict=True)]
+        inputs = [v.at(a_, builder.load(v.at(places_, v.number(row)))) for row in range(n_rows)]
+
+        def multiply(k: Any, carried: Sequence[Any]) -> Sequence[Any]:
+            line, *sums = carried
+            weights = [v.load(v.at(line, step), mask) for step, mask in zip(steps, masks, strict=True)]
+            for row, source in enumerate(inputs):
+                x = v.spread(builder.load(v.at(source, k)))
+                for n, weight in enumerate(weights):
+                    sums[row * n_vectors + n] = v.fma(x, weight, sums[row * n_vectors + n])
+            return [v.at(line, stride_), *sums]
+
+        _, *sums = _loop(builder, depth_, [w_, *sums], multiply)
+        is_relu = builder.icmp_signed("==", code, v.number(1))
+        is_leaky = builder.icmp_signed("==", code, v.number(_LEAKY))
+        slopes = v.spread(slope_)
+        for row in range(n_rows):
+            place = v.at(out_, builder.mul(out_stride_, v.number(row)))
+            for n, (step, mask) in enumerate(zip(steps, masks, strict=True)):
+                z = sums[row * n_vectors + n]
+                positive = builder.fcmp_ordered(">", z, v.zero)
+                negative = builder.fcmp_ordered("<", z, v.zero)
+                # A zero of either sign becomes +0, and NaN stays, by adding +0.
+                rest = builder.select(negative, v.constant(-0.0), builder.fadd(z, v.zero))
+                relu = builder.select(positive, z, rest)
+                leaky = builder.select(positive, z, builder.fmul(slopes, z))
+                v.store(builder.select(is_relu, relu, builder.select(is_leaky, leaky, z)), v.at(place, step), mask)
+        return context.get_dummy_value()
+
+    integer = types.int64
+    outer = (rows, vectors, masked, a, places, w, integer, integer, start, integer, out, integer, integer, integer)
+    return types.void(*outer, w.dtype), emit
+
+
+@intrinsic(prefer_literal=True)
+def gradient_block(
+    typing_context: Any,
+    rows: Any,
+    vectors: Any,
+    masked: Any,
+    a: Any,
+    places: Any,
+    d: Any,
+    d_stride: Any,
+    batch: Any,
+    out: Any,
+    out_stride: Any,
+    columns: Any,
+    onto: Any,
+) -> Any:
+    """Write out[q, j] = Σ a[places[i] + q] · d[i, j], summed by ascending i from +0, or `onto` what out holds.
+
+    The literals are those of :func:`forward_block`; here the masked columns are not written, d is read beyond them.
+    """
+    if not _literal(rows, vectors, masked):
+        return None
+    n_rows, n_vectors, is_masked = rows.literal_value, vectors.literal_value, bool(masked.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a_, places_, d_, d_stride_, batch_, out_, out_stride_, columns_, onto_ = arguments[3:]
+        v = _Vectors(builder, context.get_value_type(d.dtype), _lanes(d))
+        masks = v.masks(n_vectors, is_masked, columns_)
+        steps = [v.number(n * v.lanes) for n in range(n_vectors)]
+
+        def multiply(i: Any, carried: Sequence[Any]) -> Sequence[Any]:
+            line, *sums = carried
+            deltas = [v.load(v.at(line, step)) for step in steps]
+            source = v.at(a_, builder.load(v.at(places_, i)))
+            for row in range(n_rows):
+                x = v.spread(builder.load(v.at(source, v.number(row))))
+                for n, delta in enumerate(deltas):
+                    sums[row * n_vectors + n] = v.fma(x, delta, sums[row * n_vectors + n])
+            return [v.at(line, d_stride_), *sums]
+
+        lines = [v.at(out_, builder.mul(out_stride_, v.number(row))) for row in range(n_rows)]
+        places = [(v.at(line, step), mask) for line in lines for step, mask in zip(steps, masks, strict=True)]
+        before = builder.block
+        with builder.if_then(builder.icmp_signed("!=", onto_, v.number(0))):
+            held = [v.load(place, mask) for place, mask in places]
+            last = builder.block
+        sums = [builder.phi(v.kind) for _ in places]
+        for phi, value in zip(sums, held, strict=True):
+            phi.add_incoming(v.zero, before)
+            phi.add_incoming(value, last)
+        _, *sums = _loop(builder, batch_, [d_, *sums], multiply)
+        for value, (place, mask) in zip(sums, places, strict=True):
+            v.store(value, place, mask)
+        return context.get_dummy_value()
+
+    integer = types.int64
+    outer = (rows, vectors, masked, a, places, d, integer, integer, out, integer, integer, integer)
+    return types.void(*outer), emit
+
+
+@intrinsic(prefer_literal=True)
+def copy_panel(
+    typing_context: Any, vectors: Any, masked: Any, w: Any, stride: Any, depth: Any, columns: Any, out: Any
+) -> Any:
+    """Copy w[k, :columns] of all k to rows that follow each other, filled up with zeros to whole vectors."""
+    if not _literal(vectors, masked):
+        return None
+    n_vectors, is_masked = vectors.literal_value, bool(masked.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w_, stride_, depth_, columns_, out_ = arguments[2:]
+        v = _Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
+        masks = v.masks(n_vectors, is_masked, columns_)
+        steps = [v.number(n * v.lanes) for n in range(n_vectors)]
+
+        def copy(k: Any, carried: Sequence[Any]) -> Sequence[Any]:
+            line, place = carried
+            for step, mask in zip(steps, masks, strict=True):
+                v.store(v.load(v.at(line, step), mask), v.at(place, step))
+            return [v.at(line, stride_), v.at(place, v.number(n_vectors * v.lanes))]
+
+        _loop(builder, depth_, [w_, out_], copy)
+        return context.get_dummy_value()
+
+    return types.void(vectors, masked, w, types.int64, types.int64, types.int64, out), emit

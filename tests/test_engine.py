@@ -1,0 +1,153 @@
+"""Compiled training steps: their gradients are an independent implementation's, and no path, thread or width changes a bit."""
+
+import itertools
+
+import naive_mlp
+import numpy as np
+import pytest
+from conftest import bits, needs
+
+from fastopt import MLP, RULES, Optimizer
+from fastopt.backends import why_missing
+from fastopt.data import Dataset
+from fastopt.nn import Training
+
+COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
+LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
+ROWS = 40
+
+
+def data(model, loss, seed=0):
+    """Inputs with zeros among them, and targets of the loss's form, in the model's dtype."""
+    rng = np.random.default_rng(seed)
+    n_in, n_out = model.sizes[0], model.sizes[-1]
+    x = rng.standard_normal((ROWS, n_in)) * (rng.random((ROWS, n_in)) < 0.7)
+    y = rng.integers(0, n_out, ROWS) if loss == LOSSES[0] else rng.random((ROWS, n_out))
+    return model.check_data(x, y)
+
+
+def steps_of(model, optimizer, x, y, **more):
+    return Training(model, optimizer, Dataset(x, y, None, "data", "arrays"), sampling="sequential", **more)
+
+
+def gradient(model, backend, x, y, *, threads=1, rows=ROWS):
+    """One gradient as the compiled code gives it: with learning rate zero and a limit, the gradient is kept."""
+    optimizer = Optimizer(
+        model.parameters, "sgd", layout=model.layout, lr=0.0, max_norm=1e30, backend=backend, threads=threads
+    )
+    training = steps_of(model, optimizer, x[:rows], y[:rows], batch_size=rows, epochs=1)
+    (result,) = training.run()
+    return result.train_loss, model.gradients.copy()
+
+
+def naive(model, x, y):
+    views = list(model.layout.views(model.parameters.astype(float)).values())
+    names = [layer.activation.name for layer in model.layers]
+    targets = y[:, 0] if model.loss.name == LOSSES[1] else y
+    loss, parts = naive_mlp.loss_and_gradient(views[::2], views[1::2], x.astype(float), targets, names, model.loss.name)
+    return loss, np.concatenate([part.ravel() for part in parts])
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity"])
+@pytest.mark.parametrize("hidden", [(), (33,), (17, 40, 5)], ids=str)
+def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backend):
+    outputs = 1 if loss == LOSSES[1] else 7
+    last = activation if loss == LOSSES[2] else "identity"
+    model = MLP((11, *hidden, outputs), activation=activation, output_activation=last, loss=loss, dtype=dtype, seed=2)
+    x, y = data(model, loss)
+    for rows in (1, 2, 9, ROWS):
+        expected = naive(model, x[:rows], y[:rows])
+        given = gradient(model, backend, x, y, rows=rows)
+        # Float32: a chain of some forty roundings, relative to the largest element.
+        tolerance = {"float64": 1e-13, "float32": 3e-6}[dtype]
+        assert given[0] == pytest.approx(expected[0], rel=10 * tolerance)
+        np.testing.assert_allclose(given[1], expected[1], rtol=0, atol=tolerance * max(1, np.abs(expected[1]).max()))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("kink", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_subgradient_at_a_kink_is_the_chosen_one(activation, kink, backend):
+    model = MLP((3, 4, 2), activation=activation, kink=kink, dtype="float64")
+    x, y = np.zeros((ROWS, 3)), np.arange(ROWS) % 2
+    model["layers.1.weight"][:] = np.arange(8.0).reshape(4, 2) ** 2
+    assert bits(model.forward(x[:1])) == bits(np.zeros((1, 2)))
+    _, given = gradient(model, backend, x, y[: ROWS // 2 * 2])
+    y[:] = 0
+    _, given = gradient(model, backend, x, y)
+    slope = kink if activation == "relu" else 0.01 + kink * 0.99
+    delta = np.array([-0.5, 0.5]) @ model["layers.1.weight"].T
+    np.testing.assert_allclose(model.layout.views(given)["layers.0.bias"], slope * delta, rtol=1e-15)
+
+
+def trained(backend, dtype="float32", *, rule="adam", threads=1, first=False, batch=7, sizes=(50, 70, 33, 10), **more):
+    """Parameters and states after two epochs; `first` forces the gradient to be made before the update."""
+    model = MLP(sizes, activation="tanh", dtype=dtype, seed=4)
+    x, y = data(model, LOSSES[0])
+    limit = {"max_norm": 1e30} if first else {}
+    groups = {"bias": {"weight_decay": 0.0}}
+    optimizer = Optimizer(
+        model.parameters, rule, layout=model.layout, groups=groups, weight_decay=0.01, backend=backend, threads=threads,
+        **limit, **more,
+    )  # fmt: skip
+    results = list(steps_of(model, optimizer, x, y, batch_size=batch, epochs=2, schedule="cosine").run())
+    losses = [(result.train_loss, result.train_accuracy) for result in results]
+    return bits(model.parameters, *optimizer.state.values()), losses, optimizer.steps
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw", "rmsprop_centered_momentum"])
+def test_update_in_backward_gives_the_bits_of_gradient_first(rule, dtype, backend):
+    assert trained(backend, dtype, rule=rule) == trained(backend, dtype, rule=rule, first=True)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize(("batch", "threads"), list(itertools.product((1, 3, 8, ROWS), (2, 3))))
+def test_threads_change_no_bit(batch, threads, backend):
+    wide = (300, 260, 140, 10)
+    assert trained(backend, batch=batch, threads=threads, sizes=wide) == trained(backend, batch=batch, sizes=wide)
+
+
+@pytest.mark.skipif(why_missing("numba") is not None or why_missing("c") is not None, reason="needs numba and c")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", [name for name in RULES if name != "adamw"])
+def test_numba_and_c_train_to_the_same_bits(rule, dtype):
+    assert trained("numba", dtype, rule=rule) == trained("c", dtype, rule=rule)
+
+
+@needs("c")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_vector_widths_change_no_bit(dtype, monkeypatch):
+    from fastopt.backends.c import CBackend
+
+    results = []
+    for level in CBackend.levels():
+        monkeypatch.setattr("fastopt.optim.get_backend", lambda name, level=level: CBackend(level))
+        results.append(trained("c", dtype))
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_many_steps_at_once_give_the_bits_of_one_at_a_time(backend):
+    def run(**how):
+        model = MLP((50, 20, 10), seed=4)
+        x, y = data(model, LOSSES[0])
+        optimizer = Optimizer(model.parameters, "adam", layout=model.layout, backend=backend)
+        results = list(steps_of(model, optimizer, x, y, batch_size=3, epochs=9).run(**how))
+        return bits(model.parameters), [result.train_loss for result in results], optimizer.steps
+
+    assert run() == run(on_step=lambda position: None)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_nan_in_the_weights_stays_visible(backend):
+    model = MLP((5, 6, 3))
+    x, y = data(model, LOSSES[0])
+    model["layers.0.weight"][2, 3] = np.nan
+    loss, given = gradient(model, backend, x, y)
+    assert np.isnan(loss)
+    assert np.isnan(given).any()
