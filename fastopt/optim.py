@@ -187,7 +187,7 @@ class Optimizer:
                 gradients.fill(0)
             return
         for span, factor in zip(self._spans, factors, strict=True):
-            span.coefficients[:] = self._coefficients(span.group, factor, self.steps + 1)
+            span.coefficients[:] = self._coefficients(span.group, factor, (self.lr_scale,))[0]
             self._kernel(span.buffers, span.coefficients, self.zero_grad)
         self.steps += 1
 
@@ -212,14 +212,16 @@ class Optimizer:
             Names of groups, one for each array of a step; a name that the layout does not have stands for its first.
         """
         sign = -1.0 if self.maximize else 1.0
-        groups = [group if group in self._groups else self.layout.segments[0].group for group in groups]
-        kinds = [next(g for g in groups if self._groups[g] == self._groups[group]) for group in groups]
-        table = []
-        for number, lr_scale in enumerate(lr_scales, self.steps + 1):
-            self.lr_scale = lr_scale
-            own = {kind: self._coefficients(kind, sign, number) for kind in set(kinds)}
-            table.append([own[kind] for kind in kinds])
-        return np.array(table, self._backend.compute_dtype(self.parameters.dtype))
+        shape = (len(lr_scales), len(groups), coefficient_count(self.rule))
+        table = np.empty(shape, self._backend.compute_dtype(self.parameters.dtype))
+        alike: dict[str, int] = {}
+        for place, name in enumerate(groups):
+            group = name if name in self._groups else self.layout.segments[0].group
+            same = next((k for g, k in alike.items() if self._groups[g] == self._groups[group]), None)
+            table[:, place] = self._coefficients(group, sign, lr_scales) if same is None else table[:, same]
+            alike.setdefault(group, place)
+        self.lr_scale = lr_scales[-1]
+        return table
 
     def count_steps(self, steps: int) -> None:
         """Note that a trainer has taken steps in this optimizer's place."""
@@ -317,20 +319,20 @@ class Optimizer:
             return None
         return [sign * factor for factor in clip_factors(norms, self.max_norm, self.max_segment_norm)]
 
-    def _coefficients(self, group: str, factor: float, step: int) -> tuple[float, ...]:
-        hyper = self._groups[group]
-        lr, weight_decay = hyper["lr"], hyper["weight_decay"]
-        assert isinstance(lr, float)
+    def _coefficients(self, group: str, factor: float, lr_scales: Sequence[float]) -> list[tuple[float, ...]]:
+        """Return what the passes of the coming steps take, one tuple a step."""
+        hyper = dict(self._groups[group])
+        base, weight_decay = hyper["lr"], hyper.pop("weight_decay")
+        assert isinstance(base, float)
         assert isinstance(weight_decay, float)
-        lr *= self.lr_scale
+        clip_value = math.inf if self.clip_value is None else self.clip_value
         decoupled = self.rule.decay == "decoupled"
-        return (
-            factor,
-            math.inf if self.clip_value is None else self.clip_value,
-            0.0 if decoupled else weight_decay,
-            1.0 - lr * weight_decay if decoupled else 1.0,
-            *self.rule.at_step(step, {**hyper, "lr": lr}),
-        )
+        rows = []
+        for t, lr_scale in enumerate(lr_scales, self.steps + 1):
+            hyper["lr"] = lr = base * lr_scale
+            decay = (0.0, 1.0 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
+            rows.append((factor, clip_value, *decay, *self.rule.at_step(t, hyper)))
+        return rows
 
 
 def _limit(name: str, value: float | None) -> float | None:

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ CLOSE = {"float64": {"rtol": 1e-11, "atol": 1e-12}, "float32": {"rtol": 2e-4, "a
 def network(sizes, activation="relu", loss="softmax_cross_entropy", last="identity", kink=0.0):
     """Return a network whose hidden layers all have the activation."""
     layers, offset = [], 0
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(DenseSpec(inputs, outputs, offset, last if index == len(sizes) - 2 else activation))
         offset += (inputs + 1) * outputs
     return NetworkSpec(tuple(layers), loss, kink)

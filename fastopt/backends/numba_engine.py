@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numba import prange, types
 from numba.np.numpy_support import from_dtype
 
+from . import (
+    numba_compile,
+    numba_exp,
+    numba_intrinsics,
+    numba_layers,
+    numba_losses,
+    numba_memory,
+    numba_products,
+    numba_steps,
+    numba_team,
+)
 from .numba_compile import inlined, kernel
 from .numba_layers import derive_range, forward_range, gradient_range
 from .numba_losses import loss_range
-from .numba_memory import data_address
+from .numba_memory import call_part, data_address
 from .numba_part import part
 from .numba_steps import Call, work
 
 __all__ = ["launch", "parts"]
+
+_SOURCES = (
+    numba_compile,
+    numba_exp,
+    numba_intrinsics,
+    numba_layers,
+    numba_losses,
+    numba_memory,
+    numba_products,
+    numba_steps,
+    numba_team,
+)
+
+
+_RUN_WORK = Call.RUN_WORK.value
+
+
+@cache
+def _digest() -> str:
+    return sha256("".join(inspect.getsource(module) for module in _SOURCES).encode()).hexdigest()[:12]
+
+
+@cache
+def _work() -> Any:
+    return part(work, types.int64, types.int64, digest=_digest())
 
 
 @cache
@@ -24,12 +62,14 @@ def parts(dtype: np.dtype[Any]) -> dict[Call, Any]:
     """Return the compiled parts; they have to be kept for as long as their addresses are."""
     n, real = types.int64, types.CPointer(from_dtype(dtype))
     ints, doubles = types.CPointer(n), types.CPointer(types.float64)
-    return {
-        Call.RUN_FORWARD: part(forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, n, real, real),
-        Call.RUN_LOSS: part(loss_range, n, n, real, real, n, n, n, n, ints, n, doubles, ints),
-        Call.RUN_DERIVE: part(derive_range, n, real, real, n, n, n, real),
-        Call.RUN_GRADIENT: part(gradient_range, real, ints, real, n, n, real, n, n, ints, real),
+    signatures: dict[Call, tuple[Any, ...]] = {
+        Call.RUN_FORWARD: (forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, n, real, real),
+        Call.RUN_LOSS: (loss_range, n, n, real, real, n, n, n, n, ints, n, doubles, ints),
+        Call.RUN_DERIVE: (derive_range, n, real, real, n, n, n, real),
+        Call.RUN_GRADIENT: (gradient_range, real, ints, real, n, n, real, n, n, ints, real),
     }
+    codes = {place: part(*signature, digest=_digest()) for place, signature in signatures.items()}
+    return {Call.RUN_WORK: _work(), **codes}
 
 
 @inlined
@@ -46,15 +86,15 @@ def _sums(losses: Any, right: Any, batch: Any, total: Any) -> Any:
 
 @kernel
 def _alone(call: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
-    work(data_address(call), 0)
+    call_part(call[_RUN_WORK], data_address(call), 0)
     return _sums(losses, right, batch, total)
 
 
 @kernel(parallel=True)
 def _together(call: Any, threads: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
-    table = data_address(call)
+    address, table = call[_RUN_WORK], data_address(call)
     for thread in prange(threads):
-        work(table, thread)
+        call_part(address, table, thread)
     return _sums(losses, right, batch, total)
 
 

@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh from multiply-adds alone, so that loops over them are vectorised and give the same bits anywhere."""
+"""exp, sigmoid and tanh from arithmetic alone: loops over them are vectorised, and give the same bits anywhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from .numba_compile import inlined
 from .numba_intrinsics import fma
 
 __all__ = ["bits_of", "exponential", "sigmoid", "tanh"]
@@ -102,7 +103,7 @@ def _exponential(x: Any) -> Any:
             p = fma(p, r, d3)
             return fma(p, r, d2)
 
-    evaluate = _inlined(polynomial)
+    evaluate = inlined(polynomial)
 
     def implementation(x: Any) -> Any:
         x = low if x < low else high if x > high else x
@@ -113,12 +114,6 @@ def _exponential(x: Any) -> Any:
         return _add_exponent(fma(evaluate(r), r * r, r) + one, t)
 
     return implementation
-
-
-def _inlined(function: Any) -> Any:
-    from .numba_compile import inlined
-
-    return inlined(function)
 
 
 @overload(sigmoid, jit_options=_OPTIONS)
@@ -134,7 +129,7 @@ def _sigmoid(x: Any) -> Any:
 @overload(tanh, jit_options=_OPTIONS)
 def _tanh(x: Any) -> Any:
     dtype = np.float32 if x == types.float32 else np.float64
-    one, two, limit = dtype(1), dtype(2), dtype(0.625)
+    zero, one, two, limit = dtype(0), dtype(1), dtype(2), dtype(0.625)
     if dtype is np.float32:
         numbers = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
         a4, a3, a2, a1, a0 = map(np.float32, numbers)
@@ -156,11 +151,11 @@ def _tanh(x: Any) -> Any:
             below = fma(fma(s + q0, s, q1), s, q2)
             return fma(z * s, above / below, z)
 
-    small = _inlined(near_zero)
+    small = inlined(near_zero)
 
     def implementation(x: Any) -> Any:
         u = abs(x)
         far = one - two / (exponential(u + u) + one)
-        return small(x) if u < limit else -far if x < dtype(0) else far
+        return small(x) if u < limit else -far if x < zero else far
 
     return implementation

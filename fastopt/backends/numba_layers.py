@@ -33,7 +33,7 @@ HIGH = 8
 """Rows of a block of weights' gradients that are next to each other in a copy of a."""
 
 COPIED_FROM = (64, 512)
-"""Rows and columns of d from which its panels, and a's columns, are copied: they are then read in the order they lie."""
+"""Rows and columns of d from which its panels, and a's columns, are copied, to be read in the order they lie."""
 
 COLUMNS_TOGETHER = 128
 """Columns of a in a copy: 128 KiB, a small part of a second-level cache."""
@@ -223,7 +223,7 @@ def gradient_range(a, places, d, lead, batch, out, columns, rows, eights, copy):
 
 @inlined
 def _derive(code, a, d, count, slopes):  # type: ignore[no-untyped-def]
-    """Multiply d by f' of that many outputs a. `slopes`: 1, 0, leaky relu's left of zero, relu's at zero, leaky relu's."""
+    """Multiply d by f' of that many outputs a. `slopes`: 1, 0, leaky relu's below zero, relu's at zero, leaky's."""
     one, zero, left, kink, leaky_kink = slopes[0], slopes[1], slopes[2], slopes[3], slopes[4]
     if code == RELU:
         for j in range(count):

@@ -217,8 +217,8 @@ def _digest() -> str:
 def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
     """Compile the rule's pass over a tile, as a function with an address.
 
-    It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's own
-    file and module, where Numba's cache finds it again.
+    It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's
+    own file and module, where Numba's cache finds it again.
     """
     prefix, source = serial_and_parallel_source(rule, _digest() + _TEMPLATE + dtype.name)
     real = from_dtype(dtype)

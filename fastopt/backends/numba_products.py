@@ -17,9 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 __all__ = [
-    "LANES",
     "copy_panel",
-    "dot_block",
     "forward_block",
     "gradient_block",
     "lanes_of",

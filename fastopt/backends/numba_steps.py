@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import Any
 
-from .numba_compile import inlined, kernel
+from .numba_compile import inlined
 from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .numba_memory import call_part, whole
 from .numba_team import finish_item, next_item
@@ -66,6 +66,7 @@ class Call(IntEnum):
     EIGHTS = auto()
     ITEM_SIZE = auto()
     PANEL = auto()
+    RUN_WORK = auto()
     RUN_FORWARD = auto()
     RUN_LOSS = auto()
     RUN_DERIVE = auto()
@@ -245,7 +246,6 @@ def _items(k, depth, rows, n_in, n_out, threads, panel):  # type: ignore[no-unty
     return _parts(n_in, height), n_out, height
 
 
-@kernel
 def work(table: Any, thread: Any) -> None:
     """Do one thread's share of a call."""
     call = whole(table)

@@ -65,7 +65,9 @@ class Rule:
 
     def at_step(self, t: int, hyper: Mapping[str, Hyper]) -> tuple[float, ...]:
         """Return the coefficients of step `t` (from 1), in the order of `coefficient_names`."""
-        named = self._coefficients(t, **{name: value for name, value in hyper.items() if name != "weight_decay"})
+        if "weight_decay" in hyper:  # the pass's business, not the rule's
+            hyper = {name: value for name, value in hyper.items() if name != "weight_decay"}
+        named = self._coefficients(t, **hyper)
         return tuple([named[name] for name in self.coefficient_names])
 
     def variant(self, name: str, *, equation: str, decay: Literal["l2", "decoupled"], **hyper: Hyper) -> Rule:
