@@ -24,6 +24,9 @@ enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
  * the second thread saves then. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
 enum { SHARED_PRODUCT = 65536, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512, MOST_THREADS = 256 };
 
+/* Up to so many rows, a layer's sums go from thread to thread instead of being shared out. */
+enum { CHAINED_ROWS = 8 };
+
 /* A panel is copied when more rows than COPY_ROWS are computed from it; CACHED_ROWS of a layer's inputs stay in the cache. */
 enum { COPY_ROWS = 32, CACHED_ROWS = 256 };
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Layout", "Segment", "check_buffer", "check_disjoint"]
+__all__ = ["DTYPES", "Layout", "Segment", "aligned_zeros", "check_buffer", "check_disjoint"]
+
+_CACHE_LINE = 64  # bytes
 
 DTYPES = ("float32", "float64")
 
@@ -93,6 +95,20 @@ class Layout:
     def views(self, buffer: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return each segment of `buffer` as a named, reshaped view."""
         return {segment.name: segment.view(buffer) for segment in self.segments}
+
+
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a 1-D array of zeros that begins at a cache line, so that no vector of it lies across two.
+
+    Examples
+    --------
+    >>> aligned_zeros(3, np.dtype("float32"))
+    array([0., 0., 0.], dtype=float32)
+    """
+    spare = _CACHE_LINE // dtype.itemsize
+    memory = np.zeros(size + spare, dtype)
+    skip = -memory.ctypes.data % _CACHE_LINE // dtype.itemsize
+    return memory[skip : skip + size]
 
 
 def check_buffer(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ._errors import unknown_name
 from .backends import Backend, NetworkSpec, Trainer, available_cores, coefficient_count, get_backend
-from .buffers import Layout, Segment, check_buffer, check_disjoint
+from .buffers import Layout, Segment, aligned_zeros, check_buffer, check_disjoint
 from .clipping import clip_factors
 from .rules import Hyper, Rule, check_hyper, get_rule
 
@@ -128,7 +128,7 @@ class Optimizer:
         self.maximize = maximize
         self.zero_grad = bool(zero_grad)
         self.threads = _thread_count(threads)
-        self.state = {name: np.zeros_like(parameters) for name in self.rule.states}
+        self.state = {name: aligned_zeros(parameters.size, parameters.dtype) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0

@@ -1,5 +1,7 @@
 """What the tests of the core share: the backends that are here, hyper-parameters for every rule, random buffers."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,14 @@ def backend(request):
 def compiled(request):
     """The name of each backend that computes in the dtype of the buffers."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_not_ignored():
+    """Who runs the tests in the background may ignore Ctrl-C, and processes hand that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def draw(seed, size, dtype="float32", offset=0):

@@ -370,3 +370,13 @@ def test_a_large_offset_of_a_feature_is_standardised_away(tmp_path):
         Batches(model, each, Standardiser.fit(each)).load(rows)
         loaded.append(model.workspace.inputs[: len(data)].copy())
     np.testing.assert_allclose(*loaded, rtol=0, atol=1e-6)
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    training = _training(epochs=3)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stop_on_interrupt(training) as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert len(list(training.run())) == 3
+    assert not interrupt.happened
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

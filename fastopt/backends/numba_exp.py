@@ -15,7 +15,7 @@ from .numba_intrinsics import fma
 
 __all__ = ["bits_of", "exponential", "sigmoid", "tanh"]
 
-_OPTIONS = {"error_model": "numpy"}
+_OPTIONS: Any = {"error_model": "numpy"}
 
 
 def _integer_like(kind: Any) -> Any:
@@ -64,8 +64,15 @@ def tanh(x: Any) -> Any:
 def _constants(dtype: Any) -> Any:
     """Return (low, high, 1/ln 2, rounding shift, ln 2 in two parts, coefficients from the highest down to 1/2!)."""
     if dtype is np.float32:
-        numbers = (-87.33654, 88.37626, 1.44269504088896341, 12582912.0, 0.693359375, -2.12194440e-4)
-        series = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+        numbers: tuple[float, ...] = (-87.33654, 88.37626, 1.44269504088896341, 12582912.0, 0.693359375, -2.12194440e-4)
+        series: tuple[float, ...] = (
+            1.9875691500e-4,
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            5.0000001201e-1,
+        )
     else:
         numbers = (-708.39, 709.43, 1.4426950408889634, 6755399441055744.0)
         numbers = (*numbers, 6.93147180369123816490e-01, 1.90821492927058770002e-10)

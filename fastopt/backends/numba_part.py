@@ -23,5 +23,6 @@ def part(function: Callable[..., Any], *arguments: Any, digest: str = "") -> Any
     signature = types.void(*arguments)
     try:
         return cfunc(signature, nopython=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no file to lie beside (a rule typed at a prompt), or no folder that can be written to
+    except (RuntimeError, ImportError):
+        # No file to lie beside (a rule typed at a prompt), no folder to write to, or a module that has no name.
         return cfunc(signature, nopython=True, error_model="numpy")(function)

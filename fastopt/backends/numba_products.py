@@ -32,7 +32,7 @@ _LEAKY = 2
 @cache
 def vector_bytes() -> int:
     """Return the size of the widest vectors of this machine."""
-    features = llvm.get_host_cpu_features()
+    features: dict[str, bool] = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return 64
     return 32 if features.get("avx") else 16

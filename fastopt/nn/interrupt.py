@@ -25,10 +25,11 @@ class Interrupt:
 def stop_on_interrupt(training: Training) -> Iterator[Interrupt]:
     """Make the first Ctrl-C stop the training behind its current step; the second interrupts as usual.
 
-    Outside the main thread, which alone gets signals, this does nothing.
+    This does nothing outside the main thread, which alone gets signals, and where Ctrl-C is ignored, as under nohup.
     """
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name
-from ..buffers import DTYPES, Layout
+from ..buffers import DTYPES, Layout, aligned_zeros
 from ..data import Dataset
 from ..optim import Optimizer
 from ..rules import Rule
@@ -119,8 +119,8 @@ class MLP:
             "kink": _check_kink(kink),
         }
         self.layout = _layout(self.sizes)
-        self._parameters = np.zeros(self.layout.size, self.dtype)
-        self._gradients = np.zeros(self.layout.size, self.dtype)
+        self._parameters = aligned_zeros(self.layout.size, self.dtype)
+        self._gradients = aligned_zeros(self.layout.size, self.dtype)
         self._views = self.layout.views(self._parameters)
         self.layers = self._make_layers(activations)
         self.workspace = Workspace(self.sizes, self.dtype)

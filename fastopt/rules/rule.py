@@ -118,7 +118,7 @@ def _check_value(rule: Rule, name: str, value: Any) -> Hyper:
             raise ValueError(f"{rule.name}: got {name}={value!r}, expected a finite number")
         if number < 0:
             raise ValueError(f"{rule.name}: got {name}={value!r}, expected a number that is not negative")
-        if name in _FRACTIONS and number >= 1:
+        if name in _FRACTIONS and float(number) >= 1:
             raise ValueError(f"{rule.name}: got {name}={value!r}, expected a number in [0, 1)")
     return tuple(map(float, numbers)) if isinstance(default, tuple) else float(numbers[0])
 
