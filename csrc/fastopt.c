@@ -15,6 +15,9 @@
 /* The first coefficients of every pass; the rule's own follow. */
 enum { GRAD_SCALE, CLIP_VALUE, WEIGHT_DECAY, DECAY_FACTOR, PASS_COEFFICIENTS };
 
+/* As many states as the RULE_ macros of pass.inc go to. */
+enum { MOST_STATES = 3 };
+
 enum { BLOCK = 2048, LANES = 64, CHUNK = 16384, PARALLEL_FROM = 32768 };
 
 /* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
@@ -22,7 +25,7 @@ enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 
 /* Multiply-adds from which a phase of a training step is worth sharing between threads: a barrier costs about as much as
  * the second thread saves then. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
-enum { SHARED_PRODUCT = 65536, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512, MOST_THREADS = 256 };
+enum { SHARED_PRODUCT = 65536, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512 };
 
 /* Up to so many rows, a layer's sums go from thread to thread instead of being shared out. */
 enum { CHAINED_ROWS = 8 };
@@ -51,6 +54,11 @@ enum { AHEAD = 16 };
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static int allowed_threads(int threads)
+{
+    return threads < 1 ? 1 : threads > FASTOPT_MOST_THREADS ? FASTOPT_MOST_THREADS : threads;
+}
 
 static size_t divided(size_t n, size_t by) { return (n + by - 1) / by; }
 
@@ -90,6 +98,20 @@ static void wait_for_all(void) {}
 #include "workspace.inc"
 #undef REAL
 #undef SUFFIX
+
+static int is_network(const fastopt_network *network)
+{
+    if (!network || network->count < 1 || network->loss < FASTOPT_SOFTMAX_CROSS_ENTROPY ||
+        network->loss > FASTOPT_MEAN_SQUARED_ERROR)
+        return 0;
+    for (int l = 0; l < network->count; ++l) {
+        const fastopt_layer *layer = &network->layers[l];
+        if (!layer->inputs || !layer->outputs || layer->activation < FASTOPT_IDENTITY ||
+            layer->activation > FASTOPT_TANH || (l && layer->inputs != layer[-1].outputs))
+            return 0;
+    }
+    return 1;
+}
 
 #define LEVEL portable
 #define TARGET

@@ -30,7 +30,8 @@ extern "C" {
 #define FASTOPT_OK 0
 #define FASTOPT_BAD_RULE 1
 #define FASTOPT_BAD_LEVEL 2
-#define FASTOPT_BAD_THREADS 3
+#define FASTOPT_BAD_NETWORK 3
+#define FASTOPT_BAD_BATCH 4
 
 /* The widest vectors that this processor has. */
 #define FASTOPT_BEST_LEVEL -1
@@ -51,6 +52,9 @@ const char *fastopt_level_name(int level);
 
 /* 1 where the parallel loops were compiled with OpenMP; 0 where `threads` is ignored. */
 int fastopt_has_threads(void);
+
+/* `threads` counts from 1; more than FASTOPT_MOST_THREADS are as many. */
+#define FASTOPT_MOST_THREADS 256
 
 /* One pass over n elements. `states` holds one pointer a state. No two buffers may overlap. With `zero_grad`, g is zero
  * afterwards. Returns FASTOPT_OK; otherwise nothing was touched. */
@@ -89,7 +93,8 @@ typedef struct {
 } fastopt_network;
 
 /* Training steps over rows[0] to rows[count - 1] of the data, `batch` of them a step, the last on what remains. The update
- * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the one step's gradient.
+ * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the gradient of the one
+ * step, so that `count` is at most `batch` then. Row numbers and labels have to be in range: they are not looked at first.
  *
  * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax and squared error)
  * and `values` (a row of outputs a sample) one is NULL. `coefficients` holds two arrays a step, one for weights and one for

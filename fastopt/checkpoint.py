@@ -7,9 +7,7 @@ The file holds each layer's weights and biases and each state of the optimizer a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._files import replace_file
 from .nn import MLP
 from .optim import Optimizer
 
@@ -80,18 +79,14 @@ def save_checkpoint(
     saved = optimizer.state_dict()
     saved["state"] = list(saved["state"])
     header = {"version": _VERSION, "model": model.config, "optimizer": saved, "extra": extra}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary, metadata={_FORMAT: json.dumps(header)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        kept = "; the file saved before is untouched" if path.exists() else ""
-        raise OSError(f"{path}: cannot be written: {error}{kept}. Make room, or save to another folder") from error
-    finally:
-        with suppress(OSError):  # it is in place already, or there never was one
-            temporary.unlink()
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata={_FORMAT: json.dumps(header)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    replace_file(path, write)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import unknown_name
+from ._errors import unknown_name, whole_number
 from .backends import Backend, NetworkSpec, Trainer, available_cores, coefficient_count, get_backend
 from .buffers import Layout, Segment, aligned_zeros, check_buffer, check_disjoint
 from .clipping import clip_factors
@@ -127,7 +127,7 @@ class Optimizer:
         self.skip_nonfinite = skip_nonfinite
         self.maximize = maximize
         self.zero_grad = bool(zero_grad)
-        self.threads = _thread_count(threads)
+        self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self.state = {name: aligned_zeros(parameters.size, parameters.dtype) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
@@ -220,12 +220,12 @@ class Optimizer:
             same = next((k for g, k in alike.items() if self._groups[g] == self._groups[group]), None)
             table[:, place] = self._coefficients(group, sign, lr_scales) if same is None else table[:, same]
             alike.setdefault(group, place)
-        self.lr_scale = lr_scales[-1]
         return table
 
-    def count_steps(self, steps: int) -> None:
-        """Note that a trainer has taken steps in this optimizer's place."""
-        self.steps += steps
+    def count_steps(self, lr_scales: Sequence[float]) -> None:
+        """Note that a trainer has taken these steps in the optimizer's place."""
+        self.steps += len(lr_scales)
+        self.lr_scale = lr_scales[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
@@ -339,11 +339,3 @@ def _limit(name: str, value: float | None) -> float | None:
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name}: got {value!r}, expected a positive finite number, or None for no limit")
     return value
-
-
-def _thread_count(threads: int | None) -> int:
-    if threads is None:
-        return available_cores()
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads: got {threads!r}, expected a whole number from 1")
-    return threads

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from ._files import replace_file
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from .nn import EpochResult, Position, Training
@@ -76,10 +77,15 @@ class Run:
         Raises
         ------
         FileNotFoundError, ValueError
-            There is no run, its model file is damaged, or the data is not what it was.
+            There is no run, its model file is damaged, the data is not what it was, or fewer epochs are asked for
+            than are done.
         """
         saved = load_model(folder)
         settings = saved.settings if epochs is None else replace(saved.settings, epochs=epochs)
+        if settings.epochs < saved.position.epoch:
+            raise ValueError(
+                f"{folder}: got epochs={settings.epochs}, but {saved.position.epoch} are done; ask for more than these"
+            )
         parts = load_parts(settings)
         if _fingerprint(parts) != saved.fingerprint:
             raise ValueError(
@@ -229,10 +235,11 @@ def _fingerprint(parts: tuple[Dataset, Dataset]) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error}; {MODEL_FILE} beside it is saved. Make room") from error
+    replace_file(path, lambda temporary: _put(temporary, text), f"make room; {MODEL_FILE} beside it is saved")
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _as_csv(history: list[EpochResult]) -> str:

@@ -206,8 +206,8 @@ def test_a_full_disk_leaves_the_file_saved_before(limit, state, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{path}: cannot be written: ")
-    assert "Make room, or save to another folder" in done.stdout
-    assert ("the file saved before is untouched" in done.stdout) == (state == "saved")
+    assert "make room, or write elsewhere" in done.stdout
+    assert ("the file that was there is untouched" in done.stdout) == (state == "saved")
     assert os.listdir(tmp_path) == (["a.safetensors"] if state == "saved" else [])
 
 

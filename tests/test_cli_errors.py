@@ -173,7 +173,7 @@ TRAIN = [
     (("--set", "lr=1,2"), "adam: got lr=(1.0, 2.0), expected one number"),
     (("--batch-size", 1439), "batch_size: got 1439, expected at most 1438, the rows of the training data"),
     (("--batch-size", 0), "batch_size: got 0, expected a whole number from 1"),
-    (("--hidden", 0), "sizes[1]: got 0, expected a positive integer"),
+    (("--hidden", 0), "sizes[1]: got 0, expected a whole number from 1"),
     (("--hidden", 8, -3), "sizes[2]: got -3"),
     (("--epochs", -1), "epochs: got -1, expected a whole number from 0"),
     (("--seed", -1), "seed: got -1"),
@@ -208,7 +208,7 @@ TRAIN = [
     (("--resume", "run", "--lr", 1, "--out", "x"), "leave out --lr, --out, or start a new run"),
     (("--resume", "run", "--no-standardise", "--no-bias-decay"), "--no-bias-decay, --no-standardise,"),
     (("--resume", "run", "--batch-size", "all"), "leave out --batch-size,"),
-    (("--resume", "run", "--epochs", -1), "epochs: got -1"),
+    (("--resume", "run", "--epochs", 0), "run: got epochs=0, but 1 are done; ask for more than these"),
     (("--resume", "run", "--threads", 0), "threads: got 0"),
 ]
 

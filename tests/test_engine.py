@@ -151,3 +151,63 @@ def test_nan_in_the_weights_stays_visible(backend):
     loss, given = gradient(model, backend, x, y)
     assert np.isnan(loss)
     assert np.isnan(given).any()
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_strided_data_train_like_contiguous_ones(loss, dtype, backend):
+    def run(change):
+        model = MLP((11, 8, 3), loss=loss, dtype=dtype)
+        x, y = data(model, loss)
+        model.fit(change(x), change(y), backend=backend, epochs=2, progress=False)
+        return bits(model.parameters)
+
+    def every_other(array):
+        wide = np.full((2 * len(array), *array.shape[1:]), 10**8, array.dtype)
+        wide[::2] = array
+        return wide[::2]
+
+    assert run(np.asfortranarray) == run(every_other) == run(np.ascontiguousarray)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_labels_that_change_under_a_training_do_not_reach_it(backend):
+    def run(change):
+        model = MLP((11, 8, 3))
+        x, y = data(model, LOSSES[0])
+        optimizer = Optimizer(model.parameters, "sgd", layout=model.layout, backend=backend)
+        for _ in steps_of(model, optimizer, x, y, batch_size=8, epochs=3).run():
+            y[:] = change(y)
+        return bits(model.parameters)
+
+    assert run(lambda y: y + 10**6) == run(lambda y: y)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+def test_nan_of_every_kind_stays_nan(activation, backend):
+    model = MLP((5, 6, 3), activation=activation)
+    x, y = data(model, LOSSES[0])
+    model["layers.0.weight"].view(np.uint32)[2, 3] = 0x7FC00001
+    loss, _ = gradient(model, backend, x, y)
+    assert np.isnan(loss)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_more_threads_than_anyone_has(backend):
+    p = np.ones(100_000, np.float32)
+    Optimizer(p, "sgd", lr=1.0, backend=backend, threads=100_000, max_norm=1e9).step(np.ones_like(p))
+    assert not p.any()
+    model = MLP((50, 20, 10))
+    x, y = data(model, LOSSES[0])
+    model.fit(x, y, backend=backend, threads=300, epochs=1, progress=False)
+    assert np.isfinite(model.parameters).all()
+
+
+def test_making_a_training_leaves_the_optimizer_as_it_is():
+    model = MLP((11, 3))
+    optimizer = Optimizer(model.parameters, "sgd", layout=model.layout, max_norm=1.0)
+    optimizer.lr_scale = 0.25
+    steps_of(model, optimizer, *data(model, LOSSES[0]))
+    assert optimizer.lr_scale == 0.25

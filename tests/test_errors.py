@@ -165,7 +165,7 @@ ARGUMENTS = {
     "momentum of one": ({"rule": "momentum", "momentum": 1.0}, ValueError, "momentum=1.0 [0, 1)"),
     "alpha of one": ({"rule": "rmsprop", "alpha": 1}, ValueError, "alpha=1 [0, 1)"),
     "no threads": ({"threads": 0}, ValueError, "threads 0"),
-    "half a thread": ({"threads": 1.5}, ValueError, "threads 1.5 whole"),
+    "half a thread": ({"threads": 1.5}, TypeError, "threads 1.5 whole"),
     "negative threads": ({"threads": -1}, ValueError, "threads -1"),
     **{
         f"{name} {value}": ({name: value}, ValueError, f"{name} {value} positive finite None")

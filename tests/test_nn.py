@@ -432,7 +432,7 @@ def test_repr():
     ("arguments", "error", "message"),
     [
         ({"sizes": (4,)}, ValueError, "expected at least inputs and outputs"),
-        ({"sizes": (4, 0, 2)}, ValueError, r"sizes\[1\]: got 0, expected a positive integer"),
+        ({"sizes": (4, 0, 2)}, ValueError, r"sizes\[1\]: got 0, expected a whole number from 1"),
         ({"sizes": (4, 2.5)}, TypeError, r"sizes\[1\]: got 2.5"),
         ({"sizes": 4}, TypeError, "sizes: got 4"),
         ({"sizes": "48"}, TypeError, "sizes: got '48'"),

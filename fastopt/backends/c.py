@@ -81,7 +81,8 @@ class CBackend:
                 1 if is_forked_child() else threads,
                 level,
             )
-            assert status == lib.FASTOPT_OK, status
+            if status != lib.FASTOPT_OK:
+                raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
 
         return run
 

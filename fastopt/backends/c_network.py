@@ -72,21 +72,22 @@ class CTrainer:
             len(rows),
             batch,
             self._reals(coefficients),
-            self._room(batch),
+            self._room(batch, threads),
             self._loss,
             self._correct,
             threads,
             self._level,
         )
-        assert status == lib.FASTOPT_OK, status
+        if status != lib.FASTOPT_OK:
+            raise RuntimeError(f"the C library refused the training step with status {status}; see fastopt.h")
         return self._loss[0], self._correct[0]
 
     def _reals(self, array: Array) -> Any:
         return ffi.from_buffer(f"{self._real}[]", array)
 
-    def _room(self, batch: int) -> Any:
+    def _room(self, batch: int, threads: int) -> Any:
         """Return the aligned workspace for that batch, which is made anew only when it has to grow."""
-        wanted = self._bytes(self._network, batch, self._threads) + _ALIGNMENT
+        wanted = self._bytes(self._network, batch, threads) + _ALIGNMENT
         if wanted > self._workspace.size:
             self._workspace = np.empty(wanted, np.uint8)
         address = ffi.cast("char *", ffi.from_buffer(self._workspace))

@@ -113,12 +113,13 @@ def _exponential(x: Any) -> Any:
     evaluate = inlined(polynomial)
 
     def implementation(x: Any) -> Any:
-        x = low if x < low else high if x > high else x
-        t = fma(x, inverse, shift)
+        limited = low if x < low else high if x > high else x
+        t = fma(limited, inverse, shift)
         n = t - shift
-        r = fma(-n, ln2_high, x)
+        r = fma(-n, ln2_high, limited)
         r = fma(-n, ln2_low, r)
-        return _add_exponent(fma(evaluate(r), r * r, r) + one, t)
+        result = _add_exponent(fma(evaluate(r), r * r, r) + one, t)
+        return x if x != x else result
 
     return implementation
 

@@ -130,8 +130,6 @@ class _NumbaTrainer:
         if len(arrays) != len(self._bound) or any(a is not b for a, b in zip(arrays, self._bound, strict=True)):
             self._bind(buffers, inputs, targets)
         rows = np.ascontiguousarray(rows, np.int64)
-        has_labels = targets.ndim == 1
-        threads = 1 if is_forked_child() else self._threads
         np.multiply(rows, inputs.shape[1], out=self._first_places[:count])
         has_labels = targets.ndim == 1
         threads = 1 if is_forked_child() else self._threads

@@ -49,17 +49,27 @@ def _backends() -> Iterator[str]:
 
 def _machine() -> Iterator[str]:
     yield f"processor  {_processor()} ({platform.machine()})"
+    yield f"features   {' '.join(_features()) or 'not known here'}"
     yield f"cores      {available_cores()} for this process"
     yield f"system     {platform.system()} {platform.release()}"
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _features() -> list[str]:
+    """Return those of the processor's features that the kernels can make use of."""
+    found = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return [name for name in found if name.startswith(("sse4", "avx", "fma", "asimd", "sve", "neon"))]
+
+
+def _cpuinfo(key: str) -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+            return next((line.partition(":")[2].strip() for line in file if line.startswith(key)), "")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown"
+        return ""
 
 
 def _versions() -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import replace_file
 from ..data import Dataset, align_classes, load_inputs
 from ..run import SavedModel, load_model
 
@@ -98,11 +99,15 @@ def _write(out: Path, saved: SavedModel, outputs: NDArray[Any]) -> NDArray[Any]:
             [saved.classes[k], *(f"{value:.6g}" for value in more)]
             for k, more in zip(predictions.tolist(), extra.tolist(), strict=True)
         )
-    with out.open("w", newline="", encoding="utf-8") as file:
+    replace_file(out, lambda temporary: _write_table(temporary, header, rows))
+    return predictions
+
+
+def _write_table(path: Path, header: list[str], rows: Any) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    return predictions
 
 
 def _score(saved: SavedModel, predictions: NDArray[Any], targets: NDArray[Any]) -> str:

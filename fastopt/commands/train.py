@@ -29,7 +29,7 @@ examples:
   fastopt train
   fastopt train --data table.csv --target price --regression --hidden 64 64 --max-norm 1
   fastopt train --data mnist/ --hidden 256 --rule adamw --lr 2e-3 --weight-decay 0.05 --schedule cosine
-  fastopt train --rule my_rules.py:heavy_ball --lr 0.1 --set drag=0.95
+  fastopt train --rule my_file.py:heavy_ball --lr 0.1 --beta 0.95
   fastopt train --resume runs/digits --epochs 40"""
 
 _ANY_TIME = {"epochs", "threads", "quiet", "resume", "run", "command"}
@@ -96,11 +96,15 @@ def _add_model(group: Any) -> None:
     hidden = " ".join(map(str, default.hidden))
     group.add_argument("--hidden", type=int, nargs="*", metavar="N", help=f"hidden units by layer; default {hidden}")
     _choice(group, "activation", ACTIVATIONS, f"of the hidden layers; default {default.activation}")
-    _choice(group, "output-activation", ACTIVATIONS, "of the last layer, for mean_squared_error; default identity")
+    _choice(
+        group, "output-activation", ACTIVATIONS, "of the last layer, with mean_squared_error alone; default identity"
+    )
     _choice(group, "loss", LOSSES, "default: softmax_cross_entropy for classes, mean_squared_error for quantities")
     _choice(group, "init", INITIALISERS, f"of the weights; default {default.init}")
     _choice(group, "dtype", ("float32", "float64"), f"default {default.dtype}")
-    group.add_argument("--kink", type=float, metavar="K", help="subgradient of relu at 0, from 0 to 1; default 0")
+    group.add_argument(
+        "--kink", type=float, metavar="K", help="subgradient of relu and leaky_relu at 0, from 0 to 1; default 0"
+    )
 
 
 def _add_optimizer(group: Any) -> None:
@@ -114,10 +118,16 @@ def _add_optimizer(group: Any) -> None:
             type=float,
             nargs=numbers if numbers > 1 else None,
             metavar=tuple(f"B{k + 1}" for k in range(numbers)) if numbers > 1 else "X",
-            help="of every rule" if len(users) == len(RULES) else f"of {', '.join(users)}",
+            help="of every rule; 'fastopt rules' shows its default"
+            if len(users) == len(RULES)
+            else f"of {', '.join(users)}",
         )
     group.add_argument(
-        "--set", type=_assignment, action="append", metavar="NAME=X", help="a hyper-parameter of your own rule"
+        "--set",
+        type=_assignment,
+        action="append",
+        metavar="NAME=X",
+        help="a hyper-parameter of your own rule that has no option here",
     )
     group.add_argument(
         "--no-bias-decay", dest="decay_bias", action="store_false", help="weight decay leaves the biases out"
@@ -126,8 +136,8 @@ def _add_optimizer(group: Any) -> None:
     group.add_argument("--max-norm", type=float, metavar="X", help="limit the norm of the whole gradient")
     group.add_argument("--max-segment-norm", type=float, metavar="X", help="limit the norm of each array's gradient")
     group.add_argument("--skip-nonfinite", action="store_true", help="leave out steps whose gradient has NaN or Inf")
-    _choice(group, "backend", BACKENDS, "what runs the updates; default: numba, or c where Numba is missing")
-    group.add_argument("--threads", type=int, metavar="N", help="default: the processors")
+    _choice(group, "backend", BACKENDS, "what trains; default: numba, or c where Numba is missing")
+    group.add_argument("--threads", type=int, metavar="N", help="threads that train; default: the processors")
 
 
 def _add_training(group: Any) -> None:
@@ -202,6 +212,9 @@ def _refuse_changes(given: dict[str, Any]) -> None:
 
 def _train(run: Run, *, quiet: bool) -> int:
     training = run.training
+    if training.position.epoch == training.epochs and run.history:
+        print(f"{run.folder}: all {training.epochs} epochs are done; ask for more with --epochs {2 * training.epochs}")
+        return 0
     if not quiet:
         print(_heading(run))
     last_saved = time.monotonic()

@@ -53,7 +53,8 @@ class Batches:
             )
         self._model = model
         self._standardiser = standardiser
-        self.targets = model.loss.check_targets(data.targets, model.sizes[-1], model.dtype)
+        # A copy: compiled code takes a label for an index, and the caller's array may change.
+        self.targets = np.array(model.loss.check_targets(data.targets, model.sizes[-1], model.dtype), order="C")
         self._on_disk = data if isinstance(data.inputs, np.memmap) else None
         self.inputs = None if self._on_disk is not None else _prepare(data, standardiser, model.dtype)
 

@@ -38,7 +38,7 @@ def stop_on_interrupt(training: Training) -> Iterator[Interrupt]:
         training.stop()
         signal.signal(signal.SIGINT, previous)
 
-    previous = signal.signal(signal.SIGINT, stop)
+    previous = signal.signal(signal.SIGINT, stop) or signal.SIG_DFL  # None: a handler that is not Python's
     try:
         yield interrupt
     finally:

@@ -316,7 +316,7 @@ def _class_indices(array: Array, n_outputs: int) -> Array:
             f"y: got {int(np.count_nonzero(wrong)):,} labels out of range, the first ({int(array[row])}) at row {row}; "
             f"expected 0 to {n_outputs - 1}, since there are {n_outputs} outputs"
         )
-    return array.astype(np.intp, copy=False)
+    return array.astype(np.int64, copy=False)
 
 
 def _matrix(array: Array, n_outputs: int) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import unknown_name
+from .._errors import unknown_name, whole_number
 from ..buffers import DTYPES, Layout, aligned_zeros
 from ..data import Dataset
 from ..optim import Optimizer
@@ -249,7 +248,7 @@ class MLP:
 
         The gradients are left as they are. Raises what :meth:`check_data` raises.
         """
-        batch_size = _positive_int("batch_size", batch_size)
+        batch_size = whole_number("batch_size", batch_size)
         inputs, targets = self.check_data(x, y)
         total, right = 0.0, 0
         correct: int | None = None
@@ -412,22 +411,12 @@ def _batches(rows: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-def _positive_int(name: str, value: object) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}: got {value!r}, expected a positive integer") from None
-    if number < 1:
-        raise ValueError(f"{name}: got {number}, expected a positive integer")
-    return number
-
-
 def _check_sizes(sizes: object) -> tuple[int, ...]:
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, (Sequence, np.ndarray)):
         raise TypeError(f"sizes: got {sizes!r}, expected a sequence of integers such as (784, 128, 10)")
     if len(sizes) < 2:
         raise ValueError(f"sizes: got {tuple(sizes)}, expected at least inputs and outputs, such as (784, 10)")
-    return tuple(_positive_int(f"sizes[{number}]", size) for number, size in enumerate(sizes))
+    return tuple(whole_number(f"sizes[{number}]", size) for number, size in enumerate(sizes))
 
 
 def _check_dtype(dtype: Any) -> np.dtype[Any]:

@@ -1,6 +1,6 @@
 """The ways to take training steps: updating inside the backward pass, gradient first, or in NumPy.
 
-All three give the same numbers, and the first two the same bits.
+The first two give the same bits; NumPy's own differ by rounding.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _UpdateInBackward(_Compiled):
     ) -> tuple[float, int | None]:
         coefficients = self._optimizer.next_coefficients(lr_scales, _GROUPS)
         result = self._run(None, rows, batch, coefficients, loss)
-        self._optimizer.count_steps(len(lr_scales))
+        self._optimizer.count_steps(lr_scales)
         return result
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import unknown_name
+from .._errors import unknown_name, whole_number
 from ..data import Dataset, Standardiser, permutation, with_replacement
 from ..optim import Optimizer
 from ..schedules import get_schedule
@@ -132,7 +132,7 @@ class Training:
         self.model = model
         self.optimizer = optimizer
         self.batch_size = _check_batch_size(batch_size, len(data))
-        self.epochs = _check_epochs(epochs)
+        self.epochs = whole_number("epochs", epochs, least=0)
         self.position = position or Position()
         self._batches = Batches(model, data, standardiser)
         self._test = None if test is None else Batches(model, test, standardiser)
@@ -247,17 +247,10 @@ class Training:
 def _check_batch_size(batch_size: int | None, rows: int) -> int:
     if batch_size is None:
         return rows
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, expected a whole number from 1, or None for the whole set")
+    batch_size = whole_number("batch_size", batch_size)
     if batch_size > rows:
         raise ValueError(
             f"batch_size: got {batch_size}, expected at most {rows}, the rows of the training data; "
             "pass None (on the command line: --batch-size all) for the whole set in each step"
         )
-    return int(batch_size)
-
-
-def _check_epochs(epochs: int) -> int:
-    if not isinstance(epochs, (int, np.integer)) or epochs < 0:
-        raise ValueError(f"epochs: got {epochs!r}, expected a whole number from 0")
-    return int(epochs)
+    return batch_size
