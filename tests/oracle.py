@@ -227,22 +227,8 @@ ORACLES: dict[str, Rule] = {
     "adamw": adamw,
 }
 
-DECAY: dict[str, str] = {
-    "sgd": "l2",
-    "scaled_clip": "l2",
-    "momentum_ema": "l2",
-    "momentum_velocity": "l2",
-    "nesterov_velocity": "l2",
-    "momentum": "l2",
-    "nesterov": "l2",
-    "adagrad": "l2",
-    "rmsprop": "l2",
-    "rmsprop_momentum": "l2",
-    "rmsprop_centered": "l2",
-    "rmsprop_centered_momentum": "l2",
-    "adam": "l2",
-    "adamw": "decoupled",
-}
+DECOUPLED = {"adamw"}
+"""The rules whose weight decay does not go through the gradient."""
 
 
 def step(
@@ -266,13 +252,13 @@ def step(
     2. `maximize`: g ← −g
     3. `max_norm`: g ← g·min(1, max_norm/(‖g‖₂ + 1e-6)), as `torch.nn.utils.clip_grad_norm_` over this array
     4. `clip_value`: g ← clip(g, −clip_value, clip_value), as `torch.nn.utils.clip_grad_value_`
-    5. weight decay λ: g ← g + λ·p (`decay="l2"`) or p ← p·(1 − η·λ) (`decay="decoupled"`); by default `DECAY[rule]`
+    5. weight decay λ: g ← g + λ·p (`decay="l2"`) or p ← p·(1 − η·λ) (`decay="decoupled"`); see `DECOUPLED`
     6. the rule
 
     Raises ValueError for any other `decay`.
     """
     if decay is None:
-        decay = DECAY[rule]
+        decay = "decoupled" if rule in DECOUPLED else "l2"
     if decay not in ("l2", "decoupled"):
         raise ValueError(f"decay is {decay!r}, expected 'l2' or 'decoupled'")
     p = np.asarray(p, dtype=np.float64)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
-from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
@@ -18,15 +15,14 @@ from numba import prange, types
 from numba.core.errors import TypingError
 from numba.np.numpy_support import from_dtype
 
-from ..rules import Rule, vocabulary
-from ..rules.vocabulary import clip
-from . import numba_compile, numba_intrinsics
+from ..rules import Rule
 from .network import NetworkSpec, Trainer
-from .numba_compile import cache_folder, inlined, kernel
-from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, same_dtype
+from .numba_compile import cache_folder, kernel
+from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero
+from .numba_rule import digest_of_helpers, run_source
 from .protocol import Array, Kernel
 from .reductions import sum_of_squares, sum_of_squares_chunks
-from .source import positional, serial_and_parallel_source
+from .source import serial_and_parallel_source
 from .threads import is_forked_child
 
 __all__ = ["NumbaBackend"]
@@ -105,28 +101,16 @@ def _threading_layer() -> str | None:
     return None
 
 
-@cache
-def _helpers_digest() -> str:
-    """Return a digest of the files whose functions end up inside a kernel."""
-    sources = (inspect.getsource(module) for module in (numba_compile, numba_intrinsics, vocabulary))
-    return sha256("".join(sources).encode()).hexdigest()
-
-
 def _dispatchers(rule: Rule) -> tuple[Any, Any]:
-    """Compile the generated source under the rule's own file, module and name: Numba's cache then finds it again."""
-    prefix, source = serial_and_parallel_source(rule, _helpers_digest())
-    space: dict[str, Any] = {
-        "__name__": rule.update.__module__,
-        "rule": inlined(positional(rule.update)),
-        "clip": inlined(clip),
-        "fma": fma,
-        "same_dtype": same_dtype,
-        "begin_flush_to_zero": begin_flush_to_zero,
-        "end_flush_to_zero": end_flush_to_zero,
-        "prange": prange,
-    }
-    exec(compile(source, rule.update.__code__.co_filename, "exec"), space)
-    space["block"] = inlined(space[f"{prefix}_block"])
+    prefix, source = serial_and_parallel_source(rule, digest_of_helpers())
+    space = run_source(
+        rule,
+        prefix,
+        source,
+        begin_flush_to_zero=begin_flush_to_zero,
+        end_flush_to_zero=end_flush_to_zero,
+        prange=prange,
+    )
     space["serial"] = kernel(space[f"{prefix}_serial"])
     return space["serial"], kernel(space[f"{prefix}_parallel"], parallel=True)
 

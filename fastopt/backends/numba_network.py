@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -13,22 +11,20 @@ from numba import carray, types
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
-from ..rules import Rule, vocabulary
-from ..rules.vocabulary import clip
-from . import numba_compile, numba_intrinsics, numba_memory
+from ..rules import Rule
+from . import numba_memory
 from .network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from .numba import parallel_threads
-from .numba_compile import inlined
 from .numba_engine import launch, parts
-from .numba_intrinsics import fma, same_dtype
 from .numba_layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
 from .numba_memory import pointer_at
 from .numba_part import part
 from .numba_products import vector_bytes
+from .numba_rule import digest_of_helpers, run_source
 from .numba_steps import LARGE_TILE, ZEROS_FROM, Call, Of
 from .numba_team import APART
 from .protocol import Array
-from .source import positional, serial_and_parallel_source
+from .source import serial_and_parallel_source
 from .threads import is_forked_child
 
 __all__ = ["make_trainer"]
@@ -206,19 +202,13 @@ def _lead(outputs: int) -> int:
 
 
 @cache
-def _digest() -> str:
-    modules = (numba_compile, numba_intrinsics, numba_memory, vocabulary)
-    return sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
-
-
-@cache
 def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
     """Compile the rule's pass over a tile, as a function with an address.
 
     It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's
     own file and module, where Numba's cache finds it again.
     """
-    prefix, source = serial_and_parallel_source(rule, _digest() + _TEMPLATE + dtype.name)
+    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(numba_memory) + _TEMPLATE + dtype.name)
     real = from_dtype(dtype)
     itemsize = dtype.itemsize
     count = 4 + len(rule.coefficient_names)
@@ -234,17 +224,7 @@ def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
         buffers=", ".join(("p", "g", *rule.states)),
         values=", ".join(f"coefficients[{k}]" for k in range(count)),
     )
-    space: dict[str, Any] = {
-        "__name__": rule.update.__module__,
-        "rule": inlined(positional(rule.update)),
-        "clip": inlined(clip),
-        "fma": fma,
-        "same_dtype": same_dtype,
-        "pointer_at": pointer_at,
-        "carray": carray,
-    }
-    exec(compile(source, rule.update.__code__.co_filename, "exec"), space)
-    space["block"] = inlined(space[f"{prefix}_block"])
+    space = run_source(rule, prefix, source, pointer_at=pointer_at, carray=carray)
     pointer = types.CPointer(real)
     n = types.int64
     return part(space[name], types.CPointer(n), n, n, pointer, pointer)
