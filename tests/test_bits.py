@@ -19,7 +19,7 @@ DENORMAL = {"float32": 1e-40, "float64": 1e-310}
 def _three_numba_threads(monkeypatch):
     """Numba cuts work into up to three shares, however many processors there are."""
     if why_missing("numba") is None:
-        monkeypatch.setattr("fastopt.backends.numba.parallel_threads", lambda: 3)
+        monkeypatch.setattr("fastopt.backends.numba.backend.parallel_threads", lambda: 3)
 
 
 def three_steps(backend, rule, dtype, size, *, threads=1, offset=0, scale=1.0, state=0.0):

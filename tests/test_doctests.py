@@ -10,7 +10,7 @@ import pytest
 import fastopt
 
 SCRIPTS = {"fastopt.__main__"}  # runs the command line when imported
-NEEDS_COMPILER = ("fastopt._c", "fastopt.backends.c", "fastopt.backends.numba", "fastopt.backends.reductions")
+NEEDS_COMPILER = ("fastopt._c", "fastopt.backends.c", "fastopt.backends.numba")
 
 MODULES = sorted(
     found.name

@@ -33,7 +33,7 @@ def network(sizes, activation="relu", loss="softmax_cross_entropy", last="identi
 
 
 def trainer(spec, rule="sgd", dtype="float32", threads=1):
-    from fastopt.backends.numba_network import make_trainer
+    from fastopt.backends.numba.network import make_trainer
 
     return make_trainer(spec, RULES[rule], np.dtype(dtype), threads)
 
@@ -144,9 +144,9 @@ def elementwise(name):
     """Return the function as one of arrays."""
     from numba import njit
 
-    from fastopt.backends import numba_exp
+    from fastopt.backends.numba import exp
 
-    f = getattr(numba_exp, name)
+    f = getattr(exp, name)
 
     @njit(error_model="numpy")
     def run(x):
@@ -317,14 +317,14 @@ SCRIPT = """\
 import json
 import numpy as np
 from fastopt import RULES
-from fastopt.backends import numba_engine, numba_network
+from fastopt.backends.numba import engine, network
 from fastopt.backends.network import DenseSpec, NetworkSpec
 
 spec = NetworkSpec((DenseSpec(4, 3, 0, "relu"),), "softmax_cross_entropy")
-run = numba_network.make_trainer(spec, RULES["adam"], np.dtype("float32"), 2)
+run = network.make_trainer(spec, RULES["adam"], np.dtype("float32"), 2)
 buffers = [np.zeros(15, "float32") for _ in range(3)]
 run(buffers, None, np.ones((2, 4), "float32"), np.array([0, 1]), np.arange(2), 2, np.ones((1, 2, 10), "float32"), 0.0)
-codes = [*numba_engine.parts(np.dtype("float32")).values(), numba_network._update(RULES["adam"], np.dtype("float32"))]
+codes = [*engine.parts(np.dtype("float32")).values(), network._update(RULES["adam"], np.dtype("float32"))]
 print(json.dumps([code.cache_hits for code in codes]))
 """
 

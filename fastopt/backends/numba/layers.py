@@ -1,12 +1,12 @@
-"""A part of one layer's forward or backward pass: blocks of `numba_products` over a range of its rows and columns."""
+"""A part of one layer's forward or backward pass: blocks of `products` over a range of its rows and columns."""
 
 from __future__ import annotations
 
-from .numba_compile import inlined
-from .numba_exp import bits_of, sigmoid, tanh
-from .numba_intrinsics import fma
-from .numba_memory import shifted
-from .numba_products import copy_panel, forward_block, gradient_block, lanes_of, most_rows
+from .decorators import inlined
+from .exp import bits_of, sigmoid, tanh
+from .intrinsics import fma
+from .memory import shifted
+from .products import copy_panel, forward_block, gradient_block, lanes_of, most_rows
 
 __all__ = [
     "BATCH_TOGETHER",

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .numba_compile import inlined
-from .numba_exp import exponential
-from .numba_memory import as_dtype_of, pointer_at, shifted, whole
+from .decorators import inlined
+from .exp import exponential
+from .memory import as_dtype_of, pointer_at, shifted, whole
 
 __all__ = ["loss_range"]
 

@@ -11,7 +11,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
 from numba.np.numpy_support import as_dtype
 
-from ..rules import vocabulary
+from ...rules import vocabulary
 
 __all__ = ["begin_flush_to_zero", "end_flush_to_zero", "fma", "same_dtype"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .numba_compile import inlined
-from .numba_memory import add_atomically, compare_and_swap, load_atomically, pause, yield_processor
+from .decorators import inlined
+from .memory import add_atomically, compare_and_swap, load_atomically, pause, yield_processor
 
 __all__ = ["APART", "finish_item", "next_item"]
 

@@ -10,8 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .numba_compile import inlined
-from .numba_intrinsics import fma
+from .decorators import inlined
+from .intrinsics import fma
 
 __all__ = ["bits_of", "exponential", "sigmoid", "tanh"]
 

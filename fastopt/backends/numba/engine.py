@@ -12,35 +12,35 @@ from numba import prange, types
 from numba.np.numpy_support import from_dtype
 
 from . import (
-    numba_compile,
-    numba_exp,
-    numba_intrinsics,
-    numba_layers,
-    numba_losses,
-    numba_memory,
-    numba_products,
-    numba_steps,
-    numba_team,
+    decorators,
+    exp,
+    intrinsics,
+    layers,
+    losses,
+    memory,
+    products,
+    steps,
+    team,
 )
-from .numba_compile import inlined, kernel
-from .numba_layers import derive_range, forward_range, gradient_range
-from .numba_losses import loss_range
-from .numba_memory import call_part, data_address
-from .numba_part import part
-from .numba_steps import Call, work
+from .decorators import inlined, kernel
+from .layers import derive_range, forward_range, gradient_range
+from .losses import loss_range
+from .memory import call_part, data_address
+from .part import part
+from .steps import Call, work
 
 __all__ = ["launch", "parts"]
 
 _SOURCES = (
-    numba_compile,
-    numba_exp,
-    numba_intrinsics,
-    numba_layers,
-    numba_losses,
-    numba_memory,
-    numba_products,
-    numba_steps,
-    numba_team,
+    decorators,
+    exp,
+    intrinsics,
+    layers,
+    losses,
+    memory,
+    products,
+    steps,
+    team,
 )
 
 

@@ -8,12 +8,12 @@ from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
-from ..rules import Rule, vocabulary
-from ..rules.vocabulary import clip
-from . import numba_compile, numba_intrinsics
-from .numba_compile import inlined
-from .numba_intrinsics import fma, same_dtype
-from .source import positional
+from ...rules import Rule, vocabulary
+from ...rules.vocabulary import clip
+from ..source import positional
+from . import decorators, intrinsics
+from .decorators import inlined
+from .intrinsics import fma, same_dtype
 
 __all__ = ["digest_of_helpers", "run_source"]
 
@@ -21,7 +21,7 @@ __all__ = ["digest_of_helpers", "run_source"]
 @cache
 def digest_of_helpers(*more: ModuleType) -> str:
     """Return a digest of the files whose functions end up inside a rule's machine code."""
-    modules = (numba_compile, numba_intrinsics, vocabulary, *more)
+    modules = (decorators, intrinsics, vocabulary, *more)
     return sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
 
 

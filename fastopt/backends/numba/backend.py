@@ -15,15 +15,15 @@ from numba import prange, types
 from numba.core.errors import TypingError
 from numba.np.numpy_support import from_dtype
 
-from ..rules import Rule
-from .network import NetworkSpec, Trainer
-from .numba_compile import cache_folder, kernel
-from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero
-from .numba_rule import digest_of_helpers, run_source
-from .protocol import Array, Kernel
+from ...rules import Rule
+from ..network import NetworkSpec, Trainer
+from ..protocol import Array, Kernel
+from ..source import serial_and_parallel_source
+from ..threads import is_forked_child
+from .decorators import cache_folder, kernel
+from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .reductions import sum_of_squares, sum_of_squares_chunks
-from .source import serial_and_parallel_source
-from .threads import is_forked_child
+from .rule import digest_of_helpers, run_source
 
 __all__ = ["NumbaBackend"]
 
@@ -71,7 +71,7 @@ class NumbaBackend:
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the compiled training steps."""
-        from .numba_network import make_trainer  # compiles for seconds, once: not for optimizers alone
+        from .network import make_trainer  # compiles for seconds, once: not for optimizers alone
 
         return make_trainer(network, rule, dtype, threads)
 

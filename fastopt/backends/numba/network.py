@@ -11,21 +11,21 @@ from numba import carray, types
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
-from ..rules import Rule
-from . import numba_memory
-from .network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
-from .numba import parallel_threads
-from .numba_engine import launch, parts
-from .numba_layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
-from .numba_memory import pointer_at
-from .numba_part import part
-from .numba_products import vector_bytes
-from .numba_rule import digest_of_helpers, run_source
-from .numba_steps import LARGE_TILE, ZEROS_FROM, Call, Of
-from .numba_team import APART
-from .protocol import Array
-from .source import serial_and_parallel_source
-from .threads import is_forked_child
+from ...rules import Rule
+from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
+from ..protocol import Array
+from ..source import serial_and_parallel_source
+from ..threads import is_forked_child
+from . import memory
+from .backend import parallel_threads
+from .engine import launch, parts
+from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
+from .memory import pointer_at
+from .part import part
+from .products import vector_bytes
+from .rule import digest_of_helpers, run_source
+from .steps import LARGE_TILE, ZEROS_FROM, Call, Of
+from .team import APART
 
 __all__ = ["make_trainer"]
 
@@ -208,7 +208,7 @@ def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
     It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's
     own file and module, where Numba's cache finds it again.
     """
-    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(numba_memory) + _TEMPLATE + dtype.name)
+    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(memory) + _TEMPLATE + dtype.name)
     real = from_dtype(dtype)
     itemsize = dtype.itemsize
     count = 4 + len(rule.coefficient_names)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from .numba_compile import inlined, kernel
-from .numba_intrinsics import fma
+from .decorators import inlined, kernel
+from .intrinsics import fma
 
 __all__ = ["CHUNK", "LANES", "sum_of_squares", "sum_of_squares_chunks"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import Any
 
-from .numba_compile import inlined
-from .numba_intrinsics import begin_flush_to_zero, end_flush_to_zero
-from .numba_memory import call_part, whole
-from .numba_team import finish_item, next_item
+from .decorators import inlined
+from .intrinsics import begin_flush_to_zero, end_flush_to_zero
+from .memory import call_part, whole
+from .team import finish_item, next_item
 
 __all__ = ["LARGE_TILE", "ZEROS_FROM", "Call", "Of", "work"]
 
