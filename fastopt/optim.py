@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -135,8 +136,12 @@ class Optimizer:
         self._backend: Backend = get_backend(backend)
         self._kernel = self._backend.kernel(self.rule, parameters.dtype, self.threads)
         self._groups = self._group_hyper(groups or {})
+        self._arguments = self._rule_arguments()
         self._spans = self._cut()
         self._gradients: Array | None = None
+        self._shape = parameters.shape
+        number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(parameters.dtype).name]
+        self._pack: Callable[..., None] = struct.Struct(f"{coefficient_count(self.rule)}{number}").pack_into
 
     @property
     def backend(self) -> str:
@@ -160,6 +165,7 @@ class Optimizer:
         self._hyper = check_hyper(self.rule, {**self._hyper, "lr": value})
         for hyper in self._groups.values():
             hyper["lr"] = self._hyper["lr"]
+        self._arguments = self._rule_arguments()
 
     def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
         """Take one step.
@@ -176,7 +182,7 @@ class Optimizer:
         TypeError, ValueError
             The gradient does not fit, or shares memory with the parameters or a state. Nothing was updated.
         """
-        if gradients is not self._gradients or gradients.shape != self.parameters.shape:
+        if gradients is not self._gradients or gradients.shape != self._shape:
             self._bind(gradients)
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
@@ -187,7 +193,7 @@ class Optimizer:
                 gradients.fill(0)
             return
         for span, factor in zip(self._spans, factors, strict=True):
-            span.coefficients[:] = self._coefficients(span.group, factor, (self.lr_scale,))[0]
+            self._put(span.coefficients, self._coefficients(span.group, factor, (self.lr_scale,))[0])
             self._kernel(span.buffers, span.coefficients, self.zero_grad)
         self.steps += 1
 
@@ -262,6 +268,7 @@ class Optimizer:
             self.state[name][:] = values
         for own in self._groups.values():
             own.update({name: hyper[name] for name, value in self._hyper.items() if own[name] == value})
+        self._arguments = self._rule_arguments()
         self._hyper = hyper
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 
@@ -275,6 +282,17 @@ class Optimizer:
             if group not in names:
                 raise unknown_name("group", group, names)
         return {name: check_hyper(self.rule, {**self._hyper, **groups.get(name, {})}) for name in names}
+
+    def _rule_arguments(self) -> dict[str, tuple[dict[str, Hyper], float, float]]:
+        """Return for each group what its rule is called with, its learning rate and its weight decay."""
+        arguments = {}
+        for group, hyper in self._groups.items():
+            own = dict(hyper)
+            lr, weight_decay = own["lr"], own.pop("weight_decay")
+            assert isinstance(lr, float)
+            assert isinstance(weight_decay, float)
+            arguments[group] = (own, lr, weight_decay)
+        return arguments
 
     def _cut(self) -> list[_Span]:
         """Return the fewest spans that one array of coefficients serves: neighbours of one kind are one span."""
@@ -319,12 +337,17 @@ class Optimizer:
             return None
         return [sign * factor for factor in clip_factors(norms, self.max_norm, self.max_segment_norm)]
 
+    def _put(self, coefficients: Array, values: Sequence[float]) -> None:
+        """Write the values, in a quarter of the time that NumPy takes for so few."""
+        try:
+            self._pack(coefficients, 0, *values)
+        except OverflowError:  # too large for float32: that is Inf, as everywhere
+            with np.errstate(over="ignore"):
+                coefficients[:] = values
+
     def _coefficients(self, group: str, factor: float, lr_scales: Sequence[float]) -> list[tuple[float, ...]]:
         """Return what the passes of the coming steps take, one tuple a step."""
-        hyper = dict(self._groups[group])
-        base, weight_decay = hyper["lr"], hyper.pop("weight_decay")
-        assert isinstance(base, float)
-        assert isinstance(weight_decay, float)
+        hyper, base, weight_decay = self._arguments[group]
         clip_value = math.inf if self.clip_value is None else self.clip_value
         decoupled = self.rule.decay == "decoupled"
         rows = []

@@ -68,19 +68,18 @@ class CBackend:
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
 
+        held: tuple[Any, ...] = (None, None)
+        pointers: tuple[Any, ...] = ()
+
         def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
-            p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
-            status = update(
-                handle,
-                buffers[0].size,
-                p,
-                g,
-                ffi.new(f"{real} *[]", states),
-                ffi.from_buffer(array, coefficients),
-                zero_grad,
-                1 if is_forked_child() else threads,
-                level,
-            )
+            nonlocal held, pointers
+            if buffers is not held[0] or coefficients is not held[1]:  # a pointer costs as much as a small pass
+                p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
+                pointers = (p, g, ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients), states)
+                held = (buffers, coefficients)
+            p, g, states, own, _ = pointers
+            now = 1 if is_forked_child() else threads
+            status = update(handle, buffers[0].size, p, g, states, own, zero_grad, now, level)
             if status != lib.FASTOPT_OK:
                 raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
 
