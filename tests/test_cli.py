@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import HYPER
+from conftest import HYPER, needs
 from safetensors.numpy import load_file
 
 import fastopt.backends
@@ -513,6 +513,7 @@ def test_ctrl_c_in_the_first_epoch_saves_too(cli, monkeypatch):
 # Own rules
 
 
+@needs("numba")
 def test_a_rule_of_ones_own(ok):
     source = "from fastopt import fma, rule\n\n@rule\ndef heavy_ball(p, g, velocity, *, lr=0.01, drag=0.0):\n"
     source += "    velocity = fma(drag, velocity, g)\n    return fma(-lr, velocity, p), velocity\n"

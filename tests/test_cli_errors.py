@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs
 from safetensors.numpy import save_file
 
 from fastopt.cli import main
@@ -192,7 +193,6 @@ TRAIN = [
     (("--rule", "empty.py:x"), "empty.py defines no rule; decorate a function with @fastopt.rule"),
     (("--rule", "two.py:too"), "unknown rule in two.py 'too': did you mean 'two'?"),
     (("--rule", "two.py"), "known are one, two"),
-    (("--rule", "literal.py:half"), "rule half does not compile for float32: it computes in float64"),
     (("--rule", "no_lr.py:fixed"), ", expected lr among them"),
     (("--rule", "two.py:one", "--set", "x=1"), "unknown hyper-parameter of one 'x'"),
     (("--rule", "two.py:one", "--backend", "c"), "c"),
@@ -216,6 +216,13 @@ TRAIN = [
 @pytest.mark.parametrize(("arguments", "words"), TRAIN, ids=[" ".join(map(str, given)) for given, _ in TRAIN])
 def test_train(arguments, words, fails):
     assert words in fails("train", *arguments)
+
+
+@needs("numba")
+def test_a_literal_in_a_rule_of_ones_own(fails):
+    assert "rule half does not compile for float32: it computes in float64" in fails(
+        "train", "--rule", "literal.py:half"
+    )
 
 
 PREDICT = [
