@@ -52,9 +52,11 @@ class Worker:
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         try:
+            _signal(process, "SIGCONT")
             process.stdin.write(json.dumps({"do": do, **values}) + "\n")
             process.stdin.flush()
             answer = self._read(process)
+            _signal(process, "SIGSTOP")
         except OSError:
             raise self._ended(process) from None
         if "failed" in answer:
@@ -145,6 +147,12 @@ class Crew:
         for worker in self._workers.values():
             with contextlib.suppress(OSError):
                 worker.close()
+
+
+def _signal(process: subprocess.Popen[str], name: str) -> None:
+    """Halt a worker behind its turn: threads of a pool that wait by spinning would slow the next one down."""
+    if hasattr(signal, name) and process.poll() is None:
+        process.send_signal(getattr(signal, name))
 
 
 def _brief(reason: str) -> str:
