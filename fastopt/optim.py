@@ -27,7 +27,6 @@ Array = NDArray[Any]
 class _Span:
     """A slice of the buffers that takes one array of coefficients."""
 
-    name: str
     where: slice
     group: str
     states: tuple[Array, ...]
@@ -306,7 +305,6 @@ class Optimizer:
             where = slice(members[0].offset, members[-1].stop)
             spans.append(
                 _Span(
-                    name=members[0].name,
                     where=where,
                     group=members[0].group,
                     states=tuple(state[where] for state in self.state.values()),

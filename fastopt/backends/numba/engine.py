@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numba import prange, types
 from numba.np.numpy_support import from_dtype
 
-from . import (
-    decorators,
-    exp,
-    intrinsics,
-    layers,
-    losses,
-    memory,
-    products,
-    steps,
-    team,
-)
 from .decorators import inlined, kernel
+from .digest import digest_of
 from .layers import derive_range, forward_range, gradient_range
 from .losses import loss_range
 from .memory import call_part, data_address
@@ -31,17 +19,7 @@ from .steps import Call, work
 
 __all__ = ["launch", "parts"]
 
-_SOURCES = (
-    decorators,
-    exp,
-    intrinsics,
-    layers,
-    losses,
-    memory,
-    products,
-    steps,
-    team,
-)
+_SOURCES = ("decorators", "exp", "intrinsics", "layers", "losses", "memory", "products", "steps", "team")
 
 
 _RUN_WORK = Call.RUN_WORK.value
@@ -49,7 +27,7 @@ _RUN_WORK = Call.RUN_WORK.value
 
 @cache
 def _digest() -> str:
-    return sha256("".join(inspect.getsource(module) for module in _SOURCES).encode()).hexdigest()[:12]
+    return digest_of(*(f"{__package__}.{name}" for name in _SOURCES))[:12]
 
 
 @cache

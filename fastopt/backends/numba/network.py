@@ -208,7 +208,7 @@ def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
     It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's
     own file and module, where Numba's cache finds it again.
     """
-    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(memory) + _TEMPLATE + dtype.name)
+    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(memory.__name__) + _TEMPLATE + dtype.name)
     real = from_dtype(dtype)
     itemsize = dtype.itemsize
     count = 4 + len(rule.coefficient_names)

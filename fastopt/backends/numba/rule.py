@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
-from hashlib import sha256
-from types import ModuleType
 from typing import Any
 
 from ...rules import Rule, vocabulary
@@ -13,16 +9,15 @@ from ...rules.vocabulary import clip
 from ..source import positional
 from . import decorators, intrinsics
 from .decorators import inlined
+from .digest import digest_of
 from .intrinsics import fma, same_dtype
 
 __all__ = ["digest_of_helpers", "run_source"]
 
 
-@cache
-def digest_of_helpers(*more: ModuleType) -> str:
+def digest_of_helpers(*more: str) -> str:
     """Return a digest of the files whose functions end up inside a rule's machine code."""
-    modules = (decorators, intrinsics, vocabulary, *more)
-    return sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+    return digest_of(decorators.__name__, intrinsics.__name__, vocabulary.__name__, *more)
 
 
 def run_source(rule: Rule, prefix: str, source: str, **names: Any) -> dict[str, Any]:
