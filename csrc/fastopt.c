@@ -20,6 +20,10 @@ enum { MOST_STATES = 3 };
 
 enum { BLOCK = 2048, LANES = 64, CHUNK = 16384, PARALLEL_FROM = 32768 };
 
+/* A pass fetches what it needs so many bytes later, a group of elements at a time: each page of each stream is new to the
+ * processor's own prefetching, and the square roots leave it no room to wait. 16 % at ten million parameters. */
+enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
+
 /* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
 enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import unknown_name, whole_number
-from .backends import Backend, NetworkSpec, Trainer, available_cores, coefficient_count, get_backend
+from .backends import Backend, NetworkSpec, Run, Trainer, available_cores, coefficient_count, get_backend
 from .buffers import Layout, Segment, aligned_zeros, check_buffer, check_disjoint
 from .clipping import clip_factors
 from .rules import Hyper, Rule, check_hyper, get_rule
@@ -31,7 +31,8 @@ class _Span:
     group: str
     states: tuple[Array, ...]
     coefficients: Array
-    buffers: tuple[Array, ...] = ()
+    factor: float
+    run: Run
 
 
 class Optimizer:
@@ -185,16 +186,16 @@ class Optimizer:
             self._bind(gradients)
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
-        factors = self._factors(gradients, grad_scale)
-        if factors is None:
+        if not self._scale(gradients, grad_scale):
             self.skipped += 1
             if self.zero_grad:
                 gradients.fill(0)
             return
-        for span, factor in zip(self._spans, factors, strict=True):
-            self._put(span.coefficients, self._coefficients(span.group, factor, (self.lr_scale,))[0])
-            self._kernel(span.buffers, span.coefficients, self.zero_grad)
-        self.steps += 1
+        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self.zero_grad
+        for span in self._spans:
+            self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
+            span.run(zero_grad)
+        self.steps = t
 
     @property
     def needs_whole_gradient(self) -> bool:
@@ -223,7 +224,11 @@ class Optimizer:
         for place, name in enumerate(groups):
             group = name if name in self._groups else self.layout.segments[0].group
             same = next((k for g, k in alike.items() if self._groups[g] == self._groups[group]), None)
-            table[:, place] = self._coefficients(group, sign, lr_scales) if same is None else table[:, same]
+            if same is None:
+                steps = enumerate(lr_scales, self.steps + 1)
+                table[:, place] = [self._coefficients(group, sign, t, lr_scale) for t, lr_scale in steps]
+            else:
+                table[:, place] = table[:, same]
             alike.setdefault(group, place)
         return table
 
@@ -311,6 +316,8 @@ class Optimizer:
                     coefficients=np.empty(
                         coefficient_count(self.rule), self._backend.compute_dtype(self.parameters.dtype)
                     ),
+                    factor=1.0,
+                    run=_unbound,
                 )
             )
         return spans
@@ -319,21 +326,27 @@ class Optimizer:
         check_buffer("gradients", gradients, dtype=self.parameters.dtype, size=self.parameters.size)
         check_disjoint({"gradients": gradients, "parameters": self.parameters, **self.state})
         for span in self._spans:
-            span.buffers = (self.parameters[span.where], gradients[span.where], *span.states)
+            buffers = (self.parameters[span.where], gradients[span.where], *span.states)
+            span.run = self._kernel(buffers, span.coefficients)
         self._gradients = gradients
 
-    def _factors(self, gradients: Array, grad_scale: float) -> Iterable[float] | None:
-        """Return what each span's gradient is multiplied by; None when the step has to be skipped."""
+    def _scale(self, gradients: Array, grad_scale: float) -> bool:
+        """Set what each span's gradient is multiplied by; return whether the step is to be taken."""
         sign = -grad_scale if self.maximize else grad_scale
         if self.max_norm is None and self.max_segment_norm is None and not self.skip_nonfinite:
-            return [sign] * len(self._spans)
+            for span in self._spans:
+                span.factor = sign
+            return True
         norms = [
             abs(grad_scale) * math.sqrt(self._backend.sum_of_squares(gradients[span.where], self.threads))
             for span in self._spans
         ]
         if self.skip_nonfinite and not all(map(math.isfinite, norms)):
-            return None
-        return [sign * factor for factor in clip_factors(norms, self.max_norm, self.max_segment_norm)]
+            return False
+        factors = clip_factors(norms, self.max_norm, self.max_segment_norm)
+        for span, factor in zip(self._spans, factors, strict=True):
+            span.factor = sign * factor
+        return True
 
     def _put(self, coefficients: Array, values: Sequence[float]) -> None:
         """Write the values, in a quarter of the time that NumPy takes for so few."""
@@ -343,17 +356,19 @@ class Optimizer:
             with np.errstate(over="ignore"):
                 coefficients[:] = values
 
-    def _coefficients(self, group: str, factor: float, lr_scales: Sequence[float]) -> list[tuple[float, ...]]:
-        """Return what the passes of the coming steps take, one tuple a step."""
+    def _coefficients(self, group: str, factor: float, t: int, lr_scale: float) -> tuple[float, ...]:
+        """Return what the passes of step t take."""
         hyper, base, weight_decay = self._arguments[group]
         clip_value = math.inf if self.clip_value is None else self.clip_value
-        decoupled = self.rule.decay == "decoupled"
-        rows = []
-        for t, lr_scale in enumerate(lr_scales, self.steps + 1):
-            hyper["lr"] = lr = base * lr_scale
-            decay = (0.0, 1.0 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
-            rows.append((factor, clip_value, *decay, *self.rule.at_step(t, hyper)))
-        return rows
+        hyper["lr"] = lr = base * lr_scale
+        own = self.rule.at_step(t, hyper)
+        if self.rule.decay == "decoupled":
+            return (factor, clip_value, 0.0, 1.0 - lr * weight_decay, *own)
+        return (factor, clip_value, weight_decay, 1.0, *own)
+
+
+def _unbound(zero_grad: bool) -> None:
+    """Stand in for a pass until there is a gradient to bind it to."""
 
 
 def _limit(name: str, value: float | None) -> float | None:

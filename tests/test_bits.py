@@ -34,7 +34,8 @@ def three_steps(backend, rule, dtype, size, *, threads=1, offset=0, scale=1.0, s
         g = draw(t, size, dtype, offset)
         g *= scale
         own = rule.at_step(t, {"weight_decay": 0.0, **HYPER[rule.name]})
-        kernel((p, g, *states), np.array([0.75, 1.5, 0.0625, 0.99, *own], dtype), t == 3)
+        run = kernel((p, g, *states), np.array([0.75, 1.5, 0.0625, 0.99, *own], dtype))
+        run(t == 3)
         assert g.any() == (t < 3 and size > 0)
     return [p, *states]
 

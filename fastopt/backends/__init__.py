@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Backend, Kernel, coefficient_count
+from .protocol import PASS_COEFFICIENTS, Backend, Kernel, Run, coefficient_count
 from .threads import available_cores
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "DenseSpec",
     "Kernel",
     "NetworkSpec",
+    "Run",
     "Trainer",
     "available_cores",
     "coefficient_count",

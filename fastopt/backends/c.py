@@ -12,7 +12,7 @@ from .._errors import unknown_name
 from ..rules import Rule
 from .c_network import CTrainer
 from .network import NetworkSpec, Trainer
-from .protocol import Array, Kernel, coefficient_count
+from .protocol import Array, Kernel, Run, coefficient_count
 from .threads import is_forked_child
 
 __all__ = ["CBackend"]
@@ -68,22 +68,20 @@ class CBackend:
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
 
-        held: tuple[Any, ...] = (None, None)
-        pointers: tuple[Any, ...] = ()
+        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+            p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
+            table, own = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients)
+            size, ok = buffers[0].size, lib.FASTOPT_OK
 
-        def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
-            nonlocal held, pointers
-            if buffers is not held[0] or coefficients is not held[1]:  # a pointer costs as much as a small pass
-                p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
-                pointers = (p, g, ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients), states)
-                held = (buffers, coefficients)
-            p, g, states, own, _ = pointers
-            now = 1 if is_forked_child() else threads
-            status = update(handle, buffers[0].size, p, g, states, own, zero_grad, now, level)
-            if status != lib.FASTOPT_OK:
-                raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
+            def run(zero_grad: bool, _held: list[Any] = states) -> None:
+                now = 1 if is_forked_child() else threads
+                status = update(handle, size, p, g, table, own, zero_grad, now, level)
+                if status != ok:
+                    raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
 
-        return run
+            return run
+
+        return bind
 
     def _handle(self, rule: Rule) -> Any:
         handle = lib.fastopt_find_rule(rule.update.__name__.encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..rules import Rule
 from .network import NetworkSpec, Trainer
 
-__all__ = ["PASS_COEFFICIENTS", "Backend", "Kernel", "coefficient_count"]
+__all__ = ["PASS_COEFFICIENTS", "Backend", "Kernel", "Run", "coefficient_count"]
 
 Array = NDArray[Any]
 
@@ -29,11 +29,15 @@ def coefficient_count(rule: Rule) -> int:
     return len(PASS_COEFFICIENTS) + len(rule.coefficient_names)
 
 
-class Kernel(Protocol):
-    """One pass of one rule over flat buffers of one dtype."""
+Run = Callable[[bool], None]
+"""A pass over its buffers; sets g to zero behind the update when it is told so."""
 
-    def __call__(self, buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
-        """Update ``buffers = (p, g, *states)`` in place; set g to zero behind the update when `zero_grad` says so."""
+
+class Kernel(Protocol):
+    """The passes of one rule over flat buffers of one dtype."""
+
+    def __call__(self, buffers: Sequence[Array], coefficients: Array) -> Run:
+        """Return the pass that updates ``buffers = (p, g, *states)`` in place by what the coefficients are then."""
 
 
 class Backend(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..rules import Rule, vocabulary
 from .network import NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Array, Kernel
+from .protocol import PASS_COEFFICIENTS, Array, Kernel, Run
 
 __all__ = ["ReferenceBackend"]
 
@@ -41,26 +41,15 @@ class ReferenceBackend:
         """Return the pass as NumPy calls."""
         update = _on_arrays(rule.update)
 
-        def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
-            split = len(PASS_COEFFICIENTS)
-            grad_scale, clip_value, weight_decay, decay_factor = coefficients[:split]
-            own = dict(zip(rule.coefficient_names, coefficients[split:], strict=True))
-            p, g, *states = (buffer.astype(np.float64) for buffer in buffers)
-            g = np.clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
-            try:
-                results = update(p * decay_factor, g, *states, **own)
-            except ValueError as error:
-                raise ValueError(
-                    f"rule {rule.name}: the reference backend runs it on whole arrays and met {error}; "
-                    "write where(condition, a, b) for a branch"
-                ) from error
-            outputs = results if isinstance(results, tuple) else (results,)
-            for buffer, result in zip((buffers[0], *buffers[2:]), outputs, strict=True):
-                buffer[:] = result
-            if zero_grad:
-                buffers[1].fill(0)
+        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+            def run(zero_grad: bool) -> None:
+                _update(rule, update, buffers, coefficients)
+                if zero_grad:
+                    buffers[1].fill(0)
 
-        return run
+            return run
+
+        return bind
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
@@ -69,6 +58,24 @@ class ReferenceBackend:
     def sum_of_squares(self, values: Array, threads: int) -> float:
         """Return Σ x²."""
         return float(np.sum(np.square(values, dtype=np.float64)))
+
+
+def _update(rule: Rule, update: Callable[..., Any], buffers: Sequence[Array], coefficients: Array) -> None:
+    split = len(PASS_COEFFICIENTS)
+    grad_scale, clip_value, weight_decay, decay_factor = coefficients[:split]
+    own = dict(zip(rule.coefficient_names, coefficients[split:], strict=True))
+    p, g, *states = (buffer.astype(np.float64) for buffer in buffers)
+    g = np.clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
+    try:
+        results = update(p * decay_factor, g, *states, **own)
+    except ValueError as error:
+        raise ValueError(
+            f"rule {rule.name}: the reference backend runs it on whole arrays and met {error}; "
+            "write where(condition, a, b) for a branch"
+        ) from error
+    outputs = results if isinstance(results, tuple) else (results,)
+    for buffer, result in zip((buffers[0], *buffers[2:]), outputs, strict=True):
+        buffer[:] = result
 
 
 def _on_arrays(update: Callable[..., Any]) -> Callable[..., Any]:

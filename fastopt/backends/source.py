@@ -1,8 +1,4 @@
-"""The loop around a rule, as Python source: what every compiled-from-Python backend has in common.
-
-One element is prepared (`PASS_COEFFICIENTS`), handed to the rule, and stored. The loop runs over blocks that stay in
-the first-level cache, so that what is done to a block behind the update costs no sweep over memory.
-"""
+"""A rule's update of one element as Python source: what every backend that compiles Python has in common."""
 
 from __future__ import annotations
 
@@ -14,64 +10,47 @@ from typing import Any
 from ..rules import Rule
 from .protocol import PASS_COEFFICIENTS
 
-__all__ = ["positional", "serial_and_parallel_source"]
+__all__ = ["buffer_names", "element_source", "positional", "unique_name"]
 
-BLOCK = 2048
-"""Elements a block; four float32 buffers of that size fit a 32 KiB first-level cache."""
-
-_TEMPLATE = """\
-def {name}_block({buffers}, coefficients):
+_ELEMENT = """\
+def {name}({buffers}, i, coefficients):
     {unpack} = coefficients
-    for i in range(p.size):
-        gradient = fma(weight_decay, p[i], clip(g[i] * grad_scale, -clip_value, clip_value))
-        {results} = rule({arguments})
+    gradient = fma(weight_decay, p[i], clip(g[i] * grad_scale, -clip_value, clip_value))
+    {results} = rule({arguments})
 {stores}
-
-
-def {name}_serial({buffers}, coefficients, zero_grad):
-    saved = begin_flush_to_zero()
-    values = ({values})
-    for start in range(0, p.size, {block}):
-        block({blocks}, values)
-        if zero_grad:
-            g[start : start + {block}] = 0
-    end_flush_to_zero(saved)
-
-
-def {name}_parallel({buffers}, coefficients, zero_grad, threads):
-    share = (p.size // threads + {block}) // {block} * {block}
-    for thread in prange(threads):
-        low = min(p.size, thread * share)
-        high = min(p.size, low + share)
-        serial({shares}, coefficients, zero_grad)
 """
 
 
-def serial_and_parallel_source(rule: Rule, compiler: str) -> tuple[str, str]:
-    """Return the name prefix of the three functions, and their source.
+def buffer_names(rule: Rule) -> tuple[str, ...]:
+    """Return what a pass over the rule's buffers calls them."""
+    return ("p", "g", *rule.states)
 
-    The prefix carries a digest of the source, of the rule's own code, and of `compiler`, which stands for all else that
-    the machine code comes from: a cache that watches the rule's file alone must also miss when one of these changes,
-    and tell two rules of one name in one file apart.
+
+def element_source(rule: Rule, name: str) -> str:
+    """Return a function that prepares element i as `PASS_COEFFICIENTS` says, hands it to the rule, and stores it.
+
+    It calls `fma`, `clip`, `rule` and `same_dtype` of the namespace that it is run in.
     """
-    buffers = ("p", "g", *rule.states)
-    coefficients = tuple(f"coefficient_{name}" for name in rule.coefficient_names)
+    coefficients = tuple(f"coefficient_{own}" for own in rule.coefficient_names)
     updated = ("p", *rule.states)
-    unpack = (*PASS_COEFFICIENTS, *coefficients)
-    pieces = {
-        "buffers": ", ".join(buffers),
-        "unpack": ", ".join(unpack),
-        "values": ", ".join(f"coefficients[{k}]" for k in range(len(unpack))),
-        "results": ", ".join(f"new_{buffer}" for buffer in updated),
-        "stores": "\n".join(f"        {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in updated),
-        "arguments": ", ".join(("p[i] * decay_factor", "gradient", *(f"{s}[i]" for s in rule.states), *coefficients)),
-        "blocks": ", ".join(f"{buffer}[start : start + {BLOCK}]" for buffer in buffers),
-        "shares": ", ".join(f"{buffer}[low:high]" for buffer in buffers),
-        "block": BLOCK,
-    }
-    digest = sha256((_TEMPLATE + repr((pieces, _identity(rule.update), compiler))).encode()).hexdigest()[:12]
-    prefix = f"{rule.update.__name__}_{digest}"
-    return prefix, _TEMPLATE.format(name=prefix, **pieces)
+    return _ELEMENT.format(
+        name=name,
+        buffers=", ".join(buffer_names(rule)),
+        unpack=", ".join((*PASS_COEFFICIENTS, *coefficients)),
+        results=", ".join(f"new_{buffer}" for buffer in updated),
+        arguments=", ".join(("p[i] * decay_factor", "gradient", *(f"{s}[i]" for s in rule.states), *coefficients)),
+        stores="\n".join(f"    {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in updated),
+    )
+
+
+def unique_name(rule: Rule, *comes_from: str) -> str:
+    """Return a name with a digest of the rule's own code, and of all else that the machine code comes from.
+
+    A cache that watches the rule's file alone must also miss when one of these changes, and tell two rules of one name
+    in one file apart.
+    """
+    digest = sha256(repr((_identity(rule.update), element_source(rule, ""), comes_from)).encode()).hexdigest()[:12]
+    return f"{rule.update.__name__}_{digest}"
 
 
 def _identity(update: Callable[..., Any]) -> tuple[object, ...]:

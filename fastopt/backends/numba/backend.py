@@ -1,29 +1,27 @@
-"""Kernels compiled by Numba: one serial and one parallel loop a rule, cached on disk beside the rule's own file."""
+"""Kernels compiled by Numba: a pass with an address for each rule, cached on disk beside the rule's own file."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
-from numba import prange, types
 from numba.core.errors import TypingError
-from numba.np.numpy_support import from_dtype
 
 from ...rules import Rule
 from ..network import NetworkSpec, Trainer
-from ..protocol import Array, Kernel
-from ..source import serial_and_parallel_source
+from ..protocol import Array, Kernel, Run
 from ..threads import is_forked_child
-from .decorators import cache_folder, kernel
-from .intrinsics import begin_flush_to_zero, end_flush_to_zero
+from .arrays import address
+from .decorators import cache_folder
+from .launch import Pass, run_alone, run_together
 from .reductions import sum_of_squares, sum_of_squares_chunks
-from .rule import digest_of_helpers, run_source
+from .rule import compiled_pass
 
 __all__ = ["NumbaBackend"]
 
@@ -37,7 +35,6 @@ class NumbaBackend:
     name = "numba"
 
     def __init__(self) -> None:
-        self._dispatchers: dict[Callable[..., Any], tuple[Any, Any]] = {}
         self._lock = threading.Lock()
 
     def describe(self) -> str:
@@ -55,19 +52,26 @@ class NumbaBackend:
     def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the compiled pass; compiling takes a second the first time, milliseconds from the cache."""
         with self._lock:
-            if rule.update not in self._dispatchers:
-                self._dispatchers[rule.update] = _dispatchers(rule)
-            serial, parallel = self._dispatchers[rule.update]
-            _compile(rule, serial, dtype)
+            code = _compile(rule, dtype)
         threads = min(threads, parallel_threads())
 
-        def run(buffers: Sequence[Array], coefficients: Array, zero_grad: bool) -> None:
-            if threads > 1 and buffers[0].size >= PARALLEL_FROM and not is_forked_child():
-                parallel(*buffers, coefficients, zero_grad, threads)
-            else:
-                serial(*buffers, coefficients, zero_grad)
+        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+            p, g, *states = buffers
+            table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in (p, *states)], np.int64)
+            table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, p.size, p.itemsize
+            table[Pass.GRADIENT], table[Pass.COEFFICIENTS] = address(g), address(coefficients)
+            held = (code, *buffers, coefficients)  # for as long as their addresses are in the table
+            shared = threads > 1 and p.size >= PARALLEL_FROM
 
-        return run
+            def run(zero_grad: bool, _held: tuple[Any, ...] = held) -> None:
+                if shared and not is_forked_child():
+                    run_together(table, zero_grad, threads)
+                else:
+                    run_alone(table, zero_grad)
+
+            return run
+
+        return bind
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the compiled training steps."""
@@ -101,24 +105,9 @@ def _threading_layer() -> str | None:
     return None
 
 
-def _dispatchers(rule: Rule) -> tuple[Any, Any]:
-    prefix, source = serial_and_parallel_source(rule, digest_of_helpers())
-    space = run_source(
-        rule,
-        prefix,
-        source,
-        begin_flush_to_zero=begin_flush_to_zero,
-        end_flush_to_zero=end_flush_to_zero,
-        prange=prange,
-    )
-    space["serial"] = kernel(space[f"{prefix}_serial"])
-    return space["serial"], kernel(space[f"{prefix}_parallel"], parallel=True)
-
-
-def _compile(rule: Rule, serial: Any, dtype: np.dtype[Any]) -> None:
-    buffer = types.Array(from_dtype(dtype), 1, "C")
+def _compile(rule: Rule, dtype: np.dtype[Any]) -> Any:
     try:
-        serial.compile((*(buffer,) * (2 + len(rule.states)), buffer, types.boolean))
+        return compiled_pass(rule, dtype)
     except TypingError as error:
         raise TypeError(
             f"rule {rule.name} does not compile for {dtype.name}: {_reason(error)}. A rule has no number literals: "

@@ -14,9 +14,9 @@ __all__ = ["cache_folder", "inlined", "kernel"]
 _compile: Any = partial(njit, error_model="numpy")
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+def inlined(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function that only kernels call."""
-    return _compile(function)
+    return _compile(function, **options)
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

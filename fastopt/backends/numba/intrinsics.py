@@ -13,7 +13,7 @@ from numba.np.numpy_support import as_dtype
 
 from ...rules import vocabulary
 
-__all__ = ["begin_flush_to_zero", "end_flush_to_zero", "fma", "same_dtype"]
+__all__ = ["begin_flush_to_zero", "end_flush_to_zero", "fma", "prefetch", "same_dtype"]
 
 _MACHINE = platform.machine().lower()
 _X86_FLUSH = 0x8040  # MXCSR: flush-to-zero and denormals-are-zero
@@ -44,6 +44,23 @@ def same_dtype(typing_context: Any, result: Any, buffer: Any) -> Any:
         return arguments[0]
 
     return result(result, buffer), emit
+
+
+@intrinsic
+def prefetch(typing_context: Any, buffer: Any, index: Any) -> Any:
+    """Ask for the cache line of an element, wherever it lies: no address is wrong."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        data = context.make_array(buffer)(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), pointer)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        to_read, all_levels, data_cache = number(0), number(3), number(1)
+        builder.call(function, [place, to_read, all_levels, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64), emit
 
 
 @overload(vocabulary.fma)

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, types
-from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
 from ...rules import Rule
 from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
-from ..source import serial_and_parallel_source
 from ..threads import is_forked_child
-from . import memory
+from .arrays import address, aligned
 from .backend import parallel_threads
 from .engine import launch, parts
 from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
-from .memory import pointer_at
-from .part import part
 from .products import vector_bytes
-from .rule import digest_of_helpers, run_source
+from .rule import compiled_pass
 from .steps import LARGE_TILE, ZEROS_FROM, Call, Of
 from .team import APART
 
 __all__ = ["make_trainer"]
 
 LEAKY_SLOPE = 0.01
-LINE = 64
-"""Bytes of a cache line."""
-
-_TEMPLATE = """\
-def {name}(table, start, size, gradient, coefficients):
-    p = carray(pointer_at(table[0] + start * {itemsize}, gradient), (size,))
-    g = carray(gradient, (size,))
-{states}
-    block({buffers}, ({values},))
-"""
 
 
 def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer:
@@ -54,7 +38,7 @@ def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads
         The rule does not compile for the dtype.
     """
     dtype = np.dtype(dtype)
-    return _NumbaTrainer(network, _update(rule, dtype), dtype, min(threads, parallel_threads()))
+    return _NumbaTrainer(network, compiled_pass(rule, dtype), dtype, min(threads, parallel_threads()))
 
 
 class _NumbaTrainer:
@@ -175,19 +159,6 @@ class _NumbaTrainer:
         self._rows = count
 
 
-def address(array: Array) -> int:
-    """Return where the array's elements lie."""
-    return int(array.__array_interface__["data"][0])
-
-
-def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return zeros that begin at a cache line."""
-    spare = LINE // dtype.itemsize
-    memory = np.zeros(size + spare, dtype)
-    skip = -address(memory) % LINE // dtype.itemsize
-    return memory[skip : skip + size]
-
-
 def _round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
@@ -199,32 +170,3 @@ def _lead(outputs: int) -> int:
     """
     lead = _round_up(outputs, 16)
     return lead + 16 if outputs >= 128 and lead // 16 % 2 == 0 else lead
-
-
-@cache
-def _update(rule: Rule, dtype: np.dtype[Any]) -> Any:
-    """Compile the rule's pass over a tile, as a function with an address.
-
-    It is the block of the stand-alone pass, so that both give the same bits; like that pass it lies under the rule's
-    own file and module, where Numba's cache finds it again.
-    """
-    prefix, source = serial_and_parallel_source(rule, digest_of_helpers(memory.__name__) + _TEMPLATE + dtype.name)
-    real = from_dtype(dtype)
-    itemsize = dtype.itemsize
-    count = 4 + len(rule.coefficient_names)
-    states = [
-        f"    {state} = carray(pointer_at(table[{k}] + start * {itemsize}, gradient), (size,))"
-        for k, state in enumerate(rule.states, 1)
-    ]
-    name = f"{prefix}_update"
-    source += "\n\n" + _TEMPLATE.format(
-        name=name,
-        itemsize=itemsize,
-        states="\n".join(states),
-        buffers=", ".join(("p", "g", *rule.states)),
-        values=", ".join(f"coefficients[{k}]" for k in range(count)),
-    )
-    space = run_source(rule, prefix, source, pointer_at=pointer_at, carray=carray)
-    pointer = types.CPointer(real)
-    n = types.int64
-    return part(space[name], types.CPointer(n), n, n, pointer, pointer)

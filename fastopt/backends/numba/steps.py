@@ -222,7 +222,7 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
         tile = call[Call.GRADIENTS] + itemsize * start
     call_part(run, inputs + itemsize * first, places, deltas, lead, rows, tile, n_out, count, eights, copy)
     if fused:
-        call_part(update, buffers, start, size, tile, coefficients)
+        call_part(update, buffers, start, size, tile, coefficients, 0)
     if first + count == n_in:
         if not fused:
             tile += itemsize * size
@@ -230,7 +230,7 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
         call_part(run, call[Call.CONSTANTS], call[Call.ZEROS], deltas, lead, rows, tile, n_out, 1, eights, copy)
         if fused:
             bias = coefficients + itemsize * call[Call.COEFFICIENT_COUNT]
-            call_part(update, buffers, start + size, n_out, tile, bias)
+            call_part(update, buffers, start + size, n_out, tile, bias, 0)
 
 
 @inlined
