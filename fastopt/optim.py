@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -25,14 +25,15 @@ Array = NDArray[Any]
 
 @dataclass
 class _Span:
-    """A slice of the buffers that takes one array of coefficients."""
+    """A slice of the buffers that takes one array of coefficients; the passes over it come with a gradient."""
 
     where: slice
     group: str
     states: tuple[Array, ...]
     coefficients: Array
-    factor: float
-    run: Run
+    factor: float = 1.0
+    run: Run = field(init=False)
+    sum_of_squares: Callable[[], float] = field(init=False)
 
 
 class Optimizer:
@@ -186,7 +187,7 @@ class Optimizer:
             self._bind(gradients)
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
-        if not self._scale(gradients, grad_scale):
+        if not self._scale(grad_scale):
             self.skipped += 1
             if self.zero_grad:
                 gradients.fill(0)
@@ -316,8 +317,6 @@ class Optimizer:
                     coefficients=np.empty(
                         coefficient_count(self.rule), self._backend.compute_dtype(self.parameters.dtype)
                     ),
-                    factor=1.0,
-                    run=_unbound,
                 )
             )
         return spans
@@ -328,19 +327,17 @@ class Optimizer:
         for span in self._spans:
             buffers = (self.parameters[span.where], gradients[span.where], *span.states)
             span.run = self._kernel(buffers, span.coefficients)
+            span.sum_of_squares = self._backend.sum_of_squares(buffers[1], self.threads)
         self._gradients = gradients
 
-    def _scale(self, gradients: Array, grad_scale: float) -> bool:
+    def _scale(self, grad_scale: float) -> bool:
         """Set what each span's gradient is multiplied by; return whether the step is to be taken."""
         sign = -grad_scale if self.maximize else grad_scale
         if self.max_norm is None and self.max_segment_norm is None and not self.skip_nonfinite:
             for span in self._spans:
                 span.factor = sign
             return True
-        norms = [
-            abs(grad_scale) * math.sqrt(self._backend.sum_of_squares(gradients[span.where], self.threads))
-            for span in self._spans
-        ]
+        norms = [abs(grad_scale) * math.sqrt(span.sum_of_squares()) for span in self._spans]
         if self.skip_nonfinite and not all(map(math.isfinite, norms)):
             return False
         factors = clip_factors(norms, self.max_norm, self.max_segment_norm)
@@ -365,10 +362,6 @@ class Optimizer:
         if self.rule.decay == "decoupled":
             return (factor, clip_value, 0.0, 1.0 - lr * weight_decay, *own)
         return (factor, clip_value, weight_decay, 1.0, *own)
-
-
-def _unbound(zero_grad: bool) -> None:
-    """Stand in for a pass until there is a gradient to bind it to."""
 
 
 def _limit(name: str, value: float | None) -> float | None:

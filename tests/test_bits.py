@@ -19,7 +19,7 @@ DENORMAL = {"float32": 1e-40, "float64": 1e-310}
 def _three_numba_threads(monkeypatch):
     """Numba cuts work into up to three shares, however many processors there are."""
     if why_missing("numba") is None:
-        monkeypatch.setattr("fastopt.backends.numba.backend.parallel_threads", lambda: 3)
+        monkeypatch.setattr("fastopt.backends.numba.launch.parallel_threads", lambda: 3)
 
 
 def three_steps(backend, rule, dtype, size, *, threads=1, offset=0, scale=1.0, state=0.0):
@@ -86,9 +86,9 @@ def test_position_in_memory_changes_no_bit(name, dtype, compiled):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sum_of_squares_is_the_same_number_everywhere_and_right(dtype, size, compiled):
     values = draw(0, size, dtype)
-    sums = {get_backend(compiled).sum_of_squares(values, threads) for threads in (1, 2, 3)}
-    sums |= {get_backend(compiled).sum_of_squares(draw(0, size, dtype, offset=1), 1)}
-    sums |= {get_backend(other).sum_of_squares(values, 1) for other in ("numba", "c") if why_missing(other) is None}
+    sums = {get_backend(compiled).sum_of_squares(values, threads)() for threads in (1, 2, 3)}
+    sums |= {get_backend(compiled).sum_of_squares(draw(0, size, dtype, offset=1), 1)()}
+    sums |= {get_backend(other).sum_of_squares(values, 1)() for other in ("numba", "c") if why_missing(other) is None}
     assert len(sums) == 1
     # a sum of n squares in 64 lanes: at most n/64 roundings of a positive term on the way, the products not rounded
     exact = math.fsum(np.square(values, dtype="float64"))
@@ -120,8 +120,8 @@ def test_denormals_count_as_zero(name, dtype, inputs, compiled):
 def test_the_floating_point_mode_is_put_back_on_every_thread(threads, compiled):
     backend, denormal = get_backend(compiled), np.float32(1e-40)
     squares_are_denormal = np.full(ABOVE_PARALLEL, 1e-160)
-    before = backend.sum_of_squares(squares_are_denormal, threads)
+    before = backend.sum_of_squares(squares_are_denormal, threads)()
     assert 0 < before < np.finfo("float64").tiny
     three_steps(backend, RULES["adam"], "float32", ABOVE_PARALLEL, threads=threads)
     assert 0 < denormal * np.float32(1) < np.finfo("float32").tiny
-    assert backend.sum_of_squares(squares_are_denormal, threads) == before
+    assert backend.sum_of_squares(squares_are_denormal, threads)() == before

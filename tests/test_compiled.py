@@ -75,7 +75,7 @@ def test_each_buffer_is_fetched_ahead(name):
 
 
 def test_a_second_step_and_a_second_optimizer_compile_nothing():
-    from fastopt.backends.numba.launch import run_alone, run_together
+    from fastopt.backends.numba.launch import _run_alone, _run_together
     from fastopt.backends.numba.rule import compiled_pass
 
     rule = RULES["rmsprop"]
@@ -90,7 +90,7 @@ def test_a_second_step_and_a_second_optimizer_compile_nothing():
             ([compiled_pass(rule, np.dtype(dtype)).address for dtype in DTYPES], compiled_pass.cache_info().misses)
         )
     assert seen[0] == seen[1]
-    assert all(len(launch.signatures) <= 1 for launch in (run_alone, run_together))
+    assert all(len(launch.signatures) <= 1 for launch in (_run_alone, _run_together))
 
 
 def test_the_name_changes_with_what_the_code_comes_from():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class CBackend:
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
 
-        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
             p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
             table, own = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients)
             size, ok = buffers[0].size, lib.FASTOPT_OK
@@ -81,7 +81,7 @@ class CBackend:
 
             return run
 
-        return bind
+        return on
 
     def _handle(self, rule: Rule) -> Any:
         handle = lib.fastopt_find_rule(rule.update.__name__.encode())
@@ -96,13 +96,17 @@ class CBackend:
         """Return the training steps in C."""
         return CTrainer(network, self._handle(rule), *_C_TYPES[dtype.name], threads, self._level)
 
-    def sum_of_squares(self, values: Array, threads: int) -> float:
-        """Return Σ x², in chunks of a fixed size that are added in order."""
+    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
+        """Return what gives Σ x², in chunks of a fixed size that are added in order."""
         real, suffix = _C_TYPES[values.dtype.name]
         workspace = ffi.new("double[]", lib.fastopt_workspace_size(values.size))
         function = getattr(lib, f"fastopt_sum_of_squares_{suffix}")
-        threads = 1 if is_forked_child() else threads
-        return float(function(values.size, ffi.from_buffer(f"{real}[]", values), workspace, threads))
+        size, pointer = values.size, ffi.from_buffer(f"{real}[]", values)
+
+        def run() -> float:
+            return float(function(size, pointer, workspace, 1 if is_forked_child() else threads))
+
+        return run
 
 
 def _is_twin(handle: Any, rule: Rule) -> bool:

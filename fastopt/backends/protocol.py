@@ -63,5 +63,5 @@ class Backend(Protocol):
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return what trains that network in compiled code, or None where the backend has no such code."""
 
-    def sum_of_squares(self, values: Array, threads: int) -> float:
-        """Return Σ x², accumulated in float64 in an order that depends on the size alone."""
+    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
+        """Return what gives Σ x², added in float64 in an order that depends on the size alone."""

@@ -41,7 +41,7 @@ class ReferenceBackend:
         """Return the pass as NumPy calls."""
         update = _on_arrays(rule.update)
 
-        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
             def run(zero_grad: bool) -> None:
                 _update(rule, update, buffers, coefficients)
                 if zero_grad:
@@ -49,15 +49,15 @@ class ReferenceBackend:
 
             return run
 
-        return bind
+        return on
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
         return None
 
-    def sum_of_squares(self, values: Array, threads: int) -> float:
-        """Return Σ x²."""
-        return float(np.sum(np.square(values, dtype=np.float64)))
+    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
+        """Return what gives Σ x²."""
+        return lambda: float(np.sum(np.square(values, dtype=np.float64)))
 
 
 def _update(rule: Rule, update: Callable[..., Any], buffers: Sequence[Array], coefficients: Array) -> None:

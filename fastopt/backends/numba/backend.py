@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -16,17 +15,12 @@ from numba.core.errors import TypingError
 from ...rules import Rule
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, Run
-from ..threads import is_forked_child
-from .arrays import address
 from .decorators import cache_folder
-from .launch import Pass, run_alone, run_together
-from .reductions import sum_of_squares, sum_of_squares_chunks
-from .rule import compiled_pass
+from .launch import bind, parallel_threads, threading_layer
+from .reductions import CHUNK, LANES, compiled_sum, in_order
+from .rule import BLOCK, compiled_pass
 
 __all__ = ["NumbaBackend"]
-
-PARALLEL_FROM = 32_768
-"""Parameters from which two threads are faster than one: a launch costs 2 to 3 µs."""
 
 
 class NumbaBackend:
@@ -39,9 +33,9 @@ class NumbaBackend:
 
     def describe(self) -> str:
         """Return the processor that is compiled for, and the threading layer."""
-        layer = _threading_layer()
+        layer = threading_layer()
         threads = f"{layer}, {parallel_threads()} threads" if layer else "one thread: no OpenMP or TBB here"
-        folder = cache_folder(sum_of_squares_chunks)
+        folder = cache_folder(in_order)
         cache = f"cache in {folder}" if folder else "no cache: no folder that can be written to; see NUMBA_CACHE_DIR"
         return f"Numba {numba.__version__}, compiled for {get_host_cpu_name()}; {threads}; {cache}"
 
@@ -53,25 +47,12 @@ class NumbaBackend:
         """Return the compiled pass; compiling takes a second the first time, milliseconds from the cache."""
         with self._lock:
             code = _compile(rule, dtype)
-        threads = min(threads, parallel_threads())
 
-        def bind(buffers: Sequence[Array], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
             p, g, *states = buffers
-            table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in (p, *states)], np.int64)
-            table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, p.size, p.itemsize
-            table[Pass.GRADIENT], table[Pass.COEFFICIENTS] = address(g), address(coefficients)
-            held = (code, *buffers, coefficients)  # for as long as their addresses are in the table
-            shared = threads > 1 and p.size >= PARALLEL_FROM
+            return bind(code, BLOCK, threads, g, coefficients, (p, *states))
 
-            def run(zero_grad: bool, _held: tuple[Any, ...] = held) -> None:
-                if shared and not is_forked_child():
-                    run_together(table, zero_grad, threads)
-                else:
-                    run_alone(table, zero_grad)
-
-            return run
-
-        return bind
+        return on
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the compiled training steps."""
@@ -79,30 +60,16 @@ class NumbaBackend:
 
         return make_trainer(network, rule, dtype, threads)
 
-    def sum_of_squares(self, values: Array, threads: int) -> float:
-        """Return Σ x², in chunks of a fixed size that are added in order."""
-        threads = 1 if values.size < PARALLEL_FROM or is_forked_child() else min(threads, parallel_threads())
-        return float(sum_of_squares(values, threads))
+    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
+        """Return what gives Σ x², in chunks of a fixed size that are added in order."""
+        lanes = np.empty((-(-values.size // CHUNK), LANES))
+        sum_chunks = bind(compiled_sum(values.dtype), CHUNK, threads, values, lanes)
 
+        def run() -> float:
+            sum_chunks(False)
+            return float(in_order(lanes))
 
-def parallel_threads() -> int:
-    """Return how many threads a parallel kernel may use here.
-
-    Numba's own work queue aborts the process when two Python threads enter it at once, and takes 100 µs a launch: where
-    it is the only threading layer, kernels are serial.
-    """
-    return int(numba.get_num_threads()) if _threading_layer() else 1
-
-
-def _threading_layer() -> str | None:
-    """Return the first layer of Numba's own order of preference that two threads may enter at once."""
-    for module, name in (("tbbpool", "TBB"), ("omppool", "OpenMP")):
-        try:
-            import_module(f"numba.np.ufunc.{module}")
-        except ImportError:
-            continue
-        return name
-    return None
+        return run
 
 
 def _compile(rule: Rule, dtype: np.dtype[Any]) -> Any:

@@ -13,13 +13,13 @@ from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
 from ..threads import is_forked_child
 from .arrays import address, aligned
-from .backend import parallel_threads
 from .engine import launch, parts
+from .launch import parallel_threads
 from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
-from .products import vector_bytes
 from .rule import compiled_pass
 from .steps import LARGE_TILE, ZEROS_FROM, Call, Of
 from .team import APART
+from .vectors import vector_bytes
 
 __all__ = ["make_trainer"]
 

@@ -7,14 +7,15 @@ find these loops by itself: it neither keeps the sums in registers nor uses vect
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from .vectors import Vectors, loop, vector_bytes
 
 __all__ = [
     "copy_panel",
@@ -22,20 +23,10 @@ __all__ = [
     "gradient_block",
     "lanes_of",
     "most_rows",
-    "vector_bytes",
 ]
 
-_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
+_INT64 = ir.IntType(64)
 _LEAKY = 2
-
-
-@cache
-def vector_bytes() -> int:
-    """Return the size of the widest vectors of this machine."""
-    features: dict[str, bool] = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx") else 16
 
 
 @cache
@@ -66,95 +57,6 @@ def most_rows(typing_context: Any) -> Any:
         return ir.Constant(_INT64, _most_rows())
 
     return types.int64(), emit
-
-
-class _Vectors:
-    """Writes vector instructions of one shape."""
-
-    def __init__(self, builder: Any, element: Any, lanes: int) -> None:
-        self.builder, self.element, self.lanes = builder, element, lanes
-        self.kind = ir.VectorType(element, lanes)
-        self.mask_kind = ir.VectorType(ir.IntType(1), lanes)
-        self.bytes = 4 if isinstance(element, ir.FloatType) else 8
-        self.suffix = f"v{lanes}f{8 * self.bytes}"
-        self.zero = self.constant(0.0)
-
-    def constant(self, value: float) -> Any:
-        return ir.Constant(self.kind, [ir.Constant(self.element, value)] * self.lanes)
-
-    def at(self, pointer: Any, index: Any) -> Any:
-        return self.builder.gep(pointer, [index])
-
-    def number(self, value: int) -> Any:
-        return ir.Constant(_INT64, value)
-
-    def load(self, pointer: Any, mask: Any = None) -> Any:
-        place = self.builder.bitcast(pointer, self.kind.as_pointer())
-        if mask is None:
-            value = self.builder.load(place)
-            value.align = self.bytes
-            return value
-        kind = ir.FunctionType(self.kind, [place.type, _INT32, self.mask_kind, self.kind])
-        function = self._declare(f"llvm.masked.load.{self.suffix}.p0", kind)
-        return self.builder.call(function, [place, ir.Constant(_INT32, self.bytes), mask, self.zero])
-
-    def store(self, value: Any, pointer: Any, mask: Any = None) -> None:
-        place = self.builder.bitcast(pointer, self.kind.as_pointer())
-        if mask is None:
-            self.builder.store(value, place).align = self.bytes
-            return
-        kind = ir.FunctionType(ir.VoidType(), [self.kind, place.type, _INT32, self.mask_kind])
-        function = self._declare(f"llvm.masked.store.{self.suffix}.p0", kind)
-        self.builder.call(function, [value, place, ir.Constant(_INT32, self.bytes), mask])
-
-    def _declare(self, name: str, kind: Any) -> Any:
-        known = self.builder.module.globals.get(name)
-        return known if known is not None else ir.Function(self.builder.module, kind, name)
-
-    def spread(self, value: Any, kind: Any = None) -> Any:
-        kind = kind or self.kind
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT32, 0))
-        zeros = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
-
-    def first(self, count: Any) -> Any:
-        """Return the mask of the first `count` lanes."""
-        kind = ir.VectorType(_INT64, self.lanes)
-        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), self.spread(count, kind))
-
-    def fma(self, a: Any, b: Any, c: Any) -> Any:
-        function = self._declare(f"llvm.fma.{self.suffix}", ir.FunctionType(self.kind, [self.kind] * 3))
-        return self.builder.call(function, [a, b, c])
-
-    def masks(self, vectors: int, masked: bool, columns: Any) -> list[Any]:
-        """Return the mask of each vector of a row of `columns` numbers; None for each when the row is full."""
-        if not masked:
-            return [None] * vectors
-        return [self.first(self.builder.sub(columns, self.number(v * self.lanes))) for v in range(vectors)]
-
-
-def _loop(
-    builder: Any, count: Any, carried: Sequence[Any], body: Callable[[Any, Sequence[Any]], Sequence[Any]]
-) -> list[Any]:
-    """Run the body with index 0, 1, ... count - 1 (at least once); it maps the carried values to the next ones."""
-    before = builder.block
-    inside, behind = builder.append_basic_block(), builder.append_basic_block()
-    builder.branch(inside)
-    builder.position_at_end(inside)
-    index = builder.phi(_INT64)
-    index.add_incoming(ir.Constant(_INT64, 0), before)
-    values = []
-    for value in carried:
-        values.append(builder.phi(value.type))
-        values[-1].add_incoming(value, before)
-    results = list(body(index, values))
-    following = builder.add(index, ir.Constant(_INT64, 1))
-    index.add_incoming(following, builder.block)
-    for value, result in zip(values, results, strict=True):
-        value.add_incoming(result, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, count), inside, behind)
-    builder.position_at_end(behind)
-    return results
 
 
 def _literal(*values: Any) -> bool:
@@ -193,7 +95,7 @@ def forward_block(
         a_, places_, w_, stride_, depth_, start_, start_stride_, out_, out_stride_, columns_, code, slope_ = arguments[
             3:
         ]
-        v = _Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
+        v = Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
         masks = v.masks(n_vectors, is_masked, columns_)
         steps = [v.number(n * v.lanes) for n in range(n_vectors)]
         sums = []
@@ -211,7 +113,7 @@ def forward_block(
                     sums[row * n_vectors + n] = v.fma(x, weight, sums[row * n_vectors + n])
             return [v.at(line, stride_), *sums]
 
-        _, *sums = _loop(builder, depth_, [w_, *sums], multiply)
+        _, *sums = loop(builder, depth_, [w_, *sums], multiply)
         is_relu = builder.icmp_signed("==", code, v.number(1))
         is_leaky = builder.icmp_signed("==", code, v.number(_LEAKY))
         slopes = v.spread(slope_)
@@ -259,7 +161,7 @@ def gradient_block(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a_, places_, d_, d_stride_, batch_, out_, out_stride_, columns_, onto_ = arguments[3:]
-        v = _Vectors(builder, context.get_value_type(d.dtype), _lanes(d))
+        v = Vectors(builder, context.get_value_type(d.dtype), _lanes(d))
         masks = v.masks(n_vectors, is_masked, columns_)
         steps = [v.number(n * v.lanes) for n in range(n_vectors)]
 
@@ -283,7 +185,7 @@ def gradient_block(
         for phi, value in zip(sums, held, strict=True):
             phi.add_incoming(v.zero, before)
             phi.add_incoming(value, last)
-        _, *sums = _loop(builder, batch_, [d_, *sums], multiply)
+        _, *sums = loop(builder, batch_, [d_, *sums], multiply)
         for value, (place, mask) in zip(sums, places, strict=True):
             v.store(value, place, mask)
         return context.get_dummy_value()
@@ -304,7 +206,7 @@ def copy_panel(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         w_, stride_, depth_, columns_, out_ = arguments[2:]
-        v = _Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
+        v = Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
         masks = v.masks(n_vectors, is_masked, columns_)
         steps = [v.number(n * v.lanes) for n in range(n_vectors)]
 
@@ -314,7 +216,7 @@ def copy_panel(
                 v.store(v.load(v.at(line, step), mask), v.at(place, step))
             return [v.at(line, stride_), v.at(place, v.number(n_vectors * v.lanes))]
 
-        _loop(builder, depth_, [w_, out_], copy)
+        loop(builder, depth_, [w_, out_], copy)
         return context.get_dummy_value()
 
     return types.void(vectors, masked, w, types.int64, types.int64, types.int64, out), emit

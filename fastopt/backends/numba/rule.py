@@ -19,11 +19,11 @@ from ..source import buffer_names, element_source, positional, unique_name
 from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
-from .intrinsics import fma, prefetch, same_dtype
+from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, same_dtype
 from .memory import pointer_at
 from .part import part
 
-__all__ = ["compiled_pass"]
+__all__ = ["BLOCK", "compiled_pass"]
 
 BLOCK = 2048
 """Elements that stay in a first-level cache: what is done to them behind the update costs no sweep over memory."""
@@ -53,6 +53,7 @@ def {name}(table, start, size, gradient, coefficients, zero_grad):
 {arrays}
     ahead = {ahead} // p.itemsize
     whole = size // {group} * {group}
+    saved = begin_flush_to_zero()
     for first in range(0, whole, {group}):
         if first + ahead < size:
             for place in range(first + ahead, first + ahead + {group}, {line} // p.itemsize):
@@ -63,6 +64,7 @@ def {name}(table, start, size, gradient, coefficients, zero_grad):
     group({rests}, size - whole, values)
     if zero_grad:
         g[whole // {block} * {block} :] = 0
+    end_flush_to_zero(saved)
 """
 
 
@@ -81,6 +83,8 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> Any:
         "rule": inlined(positional(rule.update)),
         "clip": inlined(clip),
         "fma": fma,
+        "begin_flush_to_zero": begin_flush_to_zero,
+        "end_flush_to_zero": end_flush_to_zero,
         "prefetch": prefetch,
         "same_dtype": same_dtype,
         "pointer_at": pointer_at,
