@@ -32,8 +32,9 @@ class _Span:
     states: tuple[Array, ...]
     coefficients: Array
     factor: float = 1.0
+    gradients: Array = field(init=False)
     run: Run = field(init=False)
-    sum_of_squares: Callable[[], float] = field(init=False)
+    sum_of_squares: Callable[[], float] | None = None
 
 
 class Optimizer:
@@ -326,8 +327,7 @@ class Optimizer:
         check_disjoint({"gradients": gradients, "parameters": self.parameters, **self.state})
         for span in self._spans:
             buffers = (self.parameters[span.where], gradients[span.where], *span.states)
-            span.run = self._kernel(buffers, span.coefficients)
-            span.sum_of_squares = self._backend.sum_of_squares(buffers[1], self.threads)
+            span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.coefficients), buffers[1], None
         self._gradients = gradients
 
     def _scale(self, grad_scale: float) -> bool:
@@ -337,13 +337,18 @@ class Optimizer:
             for span in self._spans:
                 span.factor = sign
             return True
-        norms = [abs(grad_scale) * math.sqrt(span.sum_of_squares()) for span in self._spans]
+        norms = [abs(grad_scale) * math.sqrt(self._sum_of_squares(span)) for span in self._spans]
         if self.skip_nonfinite and not all(map(math.isfinite, norms)):
             return False
         factors = clip_factors(norms, self.max_norm, self.max_segment_norm)
         for span, factor in zip(self._spans, factors, strict=True):
             span.factor = sign * factor
         return True
+
+    def _sum_of_squares(self, span: _Span) -> float:
+        if span.sum_of_squares is None:
+            span.sum_of_squares = self._backend.sum_of_squares(span.gradients, self.threads)
+        return span.sum_of_squares()
 
     def _put(self, coefficients: Array, values: Sequence[float]) -> None:
         """Write the values, in a quarter of the time that NumPy takes for so few."""

@@ -48,12 +48,11 @@ def same_dtype(typing_context: Any, result: Any, buffer: Any) -> Any:
 
 @intrinsic
 def prefetch(typing_context: Any, buffer: Any, index: Any) -> Any:
-    """Ask for the cache line of an element, wherever it lies: no address is wrong."""
+    """Ask for the cache line of the element at a pointer, wherever it lies: no address is wrong."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        data = context.make_array(buffer)(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), pointer)
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), pointer)
         kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
         function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
         to_read, all_levels, data_cache = number(0), number(3), number(1)

@@ -21,6 +21,7 @@ __all__ = [
     "call_part",
     "compare_and_swap",
     "data_address",
+    "fill_with_zeros",
     "load_atomically",
     "pause",
     "pointer_at",
@@ -74,6 +75,17 @@ def shifted(typing_context: Any, pointer: Any, elements: Any) -> Any:
         return builder.gep(arguments[0], [arguments[1]])
 
     return pointer(pointer, types.int64), emit
+
+
+@intrinsic
+def fill_with_zeros(typing_context: Any, pointer: Any, elements: Any) -> Any:
+    """Set that many elements to zero."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        cgutils.memset(builder, arguments[0], builder.mul(arguments[1], _INT64(pointer.dtype.bitwidth // 8)), 0)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), emit
 
 
 @intrinsic

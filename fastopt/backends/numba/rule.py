@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.np.numpy_support import from_dtype
 
 from ...rules import Rule, vocabulary
@@ -20,7 +20,7 @@ from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, same_dtype
-from .memory import pointer_at
+from .memory import fill_with_zeros, pointer_at, shifted
 from .part import part
 
 __all__ = ["BLOCK", "compiled_pass"]
@@ -47,23 +47,19 @@ def {name}_group({buffers}, size, coefficients):
         element({buffers}, i, coefficients)
 
 
-def {name}(table, start, size, gradient, coefficients, zero_grad):
+def {name}(table, start, size, g, coefficients, zero_grad):
     values = ({values},)
-    g = carray(gradient, (size,))
-{arrays}
-    ahead = {ahead} // p.itemsize
-    whole = size // {group} * {group}
+{pointers}
     saved = begin_flush_to_zero()
-    for first in range(0, whole, {group}):
-        if first + ahead < size:
-            for place in range(first + ahead, first + ahead + {group}, {line} // p.itemsize):
+    for first in range(0, size, {group}):
+        if first + {ahead} < size:
+            for place in range(first + {ahead}, first + {ahead} + {group}, {line}):
 {fetches}
-        group({groups}, {group}, values)
+        group({groups}, min({group}, size - first), values)
         if zero_grad and (first + {group}) % {block} == 0:
-            g[first + {group} - {block} : first + {group}] = 0
-    group({rests}, size - whole, values)
+            fill_with_zeros(shifted(g, first + {group} - {block}), {block})
     if zero_grad:
-        g[whole // {block} * {block} :] = 0
+        fill_with_zeros(shifted(g, size // {block} * {block}), size % {block})
     end_flush_to_zero(saved)
 """
 
@@ -88,7 +84,8 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> Any:
         "prefetch": prefetch,
         "same_dtype": same_dtype,
         "pointer_at": pointer_at,
-        "carray": carray,
+        "shifted": shifted,
+        "fill_with_zeros": fill_with_zeros,
     }
     exec(compile(_source(rule, name, dtype), rule.update.__code__.co_filename, "exec"), space)
     space["element"] = inlined(space[f"{name}_element"], forceinline=True)
@@ -99,20 +96,18 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> Any:
 def _source(rule: Rule, name: str, dtype: np.dtype[Any]) -> str:
     buffers = buffer_names(rule)
     places = {buffer: place for place, buffer in enumerate(("p", *rule.states))}
-    address = f"table[{{}}] + start * {dtype.itemsize}"
     return element_source(rule, f"{name}_element") + _LOOP.format(
         name=name,
         buffers=", ".join(buffers),
         values=", ".join(f"coefficients[{k}]" for k in range(coefficient_count(rule))),
-        arrays="\n".join(
-            f"    {buffer} = carray(pointer_at({address.format(place)}, gradient), (size,))"
+        pointers="\n".join(
+            f"    {buffer} = pointer_at(table[{place}] + start * {dtype.itemsize}, g)"
             for buffer, place in places.items()
         ),
         fetches="\n".join(f"                prefetch({buffer}, place)" for buffer in buffers),
-        groups=", ".join(f"{buffer}[first : first + {GROUP}]" for buffer in buffers),
-        rests=", ".join(f"{buffer}[whole:]" for buffer in buffers),
+        groups=", ".join(f"shifted({buffer}, first)" for buffer in buffers),
         block=BLOCK,
         group=GROUP,
-        ahead=AHEAD,
-        line=LINE,
+        ahead=AHEAD // dtype.itemsize,
+        line=LINE // dtype.itemsize,
     )
