@@ -29,10 +29,13 @@ enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 
 /* Multiply-adds from which a phase of a training step is worth sharing between threads: a barrier costs about as much as
  * the second thread saves then. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
-enum { SHARED_PRODUCT = 65536, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512 };
+enum { SHARED_PRODUCT = 65536, SHARED_SUMS = 2048, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512 };
 
-/* Up to so many rows, a layer's sums go from thread to thread instead of being shared out. */
-enum { CHAINED_ROWS = 8 };
+/* Parts of a layer's inputs that are summed apart, and then added in order. A thread then reads the rows of the weights that
+ * it has updated: one that another has changed takes longer to fetch than to multiply by a small batch. Layers of less than
+ * PARTS_FROM weights are one thread's; those of more than PARTS_TO do not stay in the processors' own caches, and are summed
+ * in parts for batches of FEW_ROWS only. It is a matter of shapes, so that threads change no bit. */
+enum { PARTS = 4, PARTS_FROM = 16384, PARTS_TO = 262144, FEW_ROWS = 16, MOST_ROWS = 256 };
 
 /* A panel is copied when more rows than COPY_ROWS are computed from it; CACHED_ROWS of a layer's inputs stay in the cache. */
 enum { COPY_ROWS = 32, CACHED_ROWS = 256 };
@@ -74,6 +77,21 @@ static size_t tile_rows(const fastopt_layer *layer, size_t batch, size_t threads
     const size_t tiles = threads * divided(layer->inputs, threads * most);
 
     return divided(divided(layer->inputs, tiles), BLOCK_ROWS) * BLOCK_ROWS;
+}
+
+/* Inputs of a part: whole blocks, so that none is empty. */
+static size_t part_rows(const fastopt_layer *layer)
+{
+    return divided(divided(layer->inputs, BLOCK_ROWS), PARTS) * BLOCK_ROWS;
+}
+
+static size_t sum_parts(const fastopt_layer *layer, size_t batch)
+{
+    const size_t size = layer->inputs * layer->outputs;
+
+    if (size < PARTS_FROM || batch > MOST_ROWS || (batch > FEW_ROWS && size > PARTS_TO))
+        return 1;
+    return divided(layer->inputs, part_rows(layer));
 }
 
 #ifdef _OPENMP

@@ -15,6 +15,8 @@ from fastopt.nn import Training
 COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
 LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
 ROWS = 40
+# Inputs in four parts, in three, in two, in four of unequal length, and in four for small batches alone.
+IN_PARTS = [(300, 260), (20, 1000), (9, 2000), (133, 131, 140), (600, 500)]
 
 
 def data(model, loss, seed=0):
@@ -65,6 +67,19 @@ def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backen
         tolerance = {"float64": 1e-13, "float32": 3e-6}[dtype]
         assert given[0] == pytest.approx(expected[0], rel=10 * tolerance)
         np.testing.assert_allclose(given[1], expected[1], rtol=0, atol=tolerance * max(1, np.abs(expected[1]).max()))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("sizes", IN_PARTS, ids=str)
+def test_gradient_of_layers_summed_in_parts_is_the_independent_one(sizes, activation, backend):
+    model = MLP((*sizes, 7), activation=activation, dtype="float64", seed=2)
+    x, y = data(model, LOSSES[0])
+    for rows, threads in ((1, 1), (1, 2), (17, 3), (ROWS, 6)):
+        expected = naive(model, x[:rows], y[:rows])
+        given = gradient(model, backend, x, y, rows=rows, threads=threads)
+        assert given[0] == pytest.approx(expected[0], rel=1e-12)
+        np.testing.assert_allclose(given[1], expected[1], rtol=0, atol=1e-12 * np.abs(expected[1]).max())
 
 
 @pytest.mark.parametrize("backend", COMPILED)
@@ -119,6 +134,17 @@ def test_numba_and_c_train_to_the_same_bits(rule, dtype):
     assert trained("numba", dtype, rule=rule) == trained("c", dtype, rule=rule)
 
 
+@pytest.mark.skipif(why_missing("numba") is not None or why_missing("c") is not None, reason="needs numba and c")
+@pytest.mark.parametrize("batch", [1, 8, 17, ROWS])
+@pytest.mark.parametrize("sizes", IN_PARTS, ids=str)
+def test_numba_and_c_agree_on_layers_summed_in_parts(sizes, batch):
+    results = [
+        trained(backend, batch=batch, sizes=(*sizes, 10), threads=threads)
+        for backend, threads in itertools.product(("numba", "c"), (1, 2, 6))
+    ]
+    assert all(result == results[0] for result in results)
+
+
 @needs("c")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_vector_widths_change_no_bit(dtype, monkeypatch):
@@ -127,7 +153,7 @@ def test_vector_widths_change_no_bit(dtype, monkeypatch):
     results = []
     for level in CBackend.levels():
         monkeypatch.setattr("fastopt.optim.get_backend", lambda name, level=level: CBackend(level))
-        results.append(trained("c", dtype))
+        results.append([trained("c", dtype), trained("c", dtype, sizes=(*IN_PARTS[3], 10))])
     assert all(result == results[0] for result in results)
 
 

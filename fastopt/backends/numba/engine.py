@@ -11,7 +11,7 @@ from numba.np.numpy_support import from_dtype
 
 from .decorators import inlined, kernel
 from .digest import digest_of
-from .layers import derive_range, forward_range, gradient_range
+from .layers import add_range, derive_range, forward_range, gradient_range
 from .losses import loss_range
 from .memory import call_part, data_address
 from .part import part
@@ -42,6 +42,7 @@ def parts(dtype: np.dtype[Any]) -> dict[Call, Any]:
     ints, doubles = types.CPointer(n), types.CPointer(types.float64)
     signatures: dict[Call, tuple[Any, ...]] = {
         Call.RUN_FORWARD: (forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, n, real, real),
+        Call.RUN_ADD: (add_range, real, n, n, real, n, n, n, n, real),
         Call.RUN_LOSS: (loss_range, n, n, real, real, n, n, n, n, ints, n, doubles, ints),
         Call.RUN_DERIVE: (derive_range, n, real, real, n, n, n, real),
         Call.RUN_GRADIENT: (gradient_range, real, ints, real, n, n, real, n, n, ints, real),

@@ -13,6 +13,8 @@ __all__ = [
     "COLUMNS_TOGETHER",
     "HIGH",
     "PACKED_DEPTH",
+    "PARTS",
+    "add_range",
     "derive_range",
     "forward_range",
     "gradient_range",
@@ -22,6 +24,9 @@ RELU, LEAKY_RELU, SIGMOID, TANH = 1, 2, 3, 4
 
 TRANSPOSED, ONTO = 1, 2
 """Kinds of forward products; of the usual kind, 0, the weights lie as they are multiplied."""
+
+PARTS = 4
+"""Parts of a layer's inputs that may be summed apart, and are then added in order."""
 
 PACKED_FROM = 16
 """Rows from which copying a panel of the weights pays: each copy is then read several times."""
@@ -134,16 +139,47 @@ def forward_range(  # type: ignore[no-untyped-def]
                 _forward_rows(part, places, line, line_stride, count, s, s_stride, o, lead, rows, columns, f, slope)
                 k += count
         j += columns
+    _bend(code, shifted(out, first), lead, rows, last - first)
+
+
+@inlined
+def _bend(code, out, lead, rows, columns):  # type: ignore[no-untyped-def]
+    """Apply the activations that products do not apply by themselves."""
     if code == SIGMOID:
         for i in range(rows):
-            row = shifted(out, i * lead + first)
-            for j in range(last - first):
+            row = shifted(out, i * lead)
+            for j in range(columns):
                 row[j] = sigmoid(row[j])
     elif code == TANH:
         for i in range(rows):
-            row = shifted(out, i * lead + first)
-            for j in range(last - first):
+            row = shifted(out, i * lead)
+            for j in range(columns):
                 row[j] = tanh(row[j])
+
+
+@inlined
+def _add(sums, apart, parts, out, columns, code, zero, slope):  # type: ignore[no-untyped-def]
+    for j in range(columns):
+        z = sums[j]
+        for part in range(1, parts):
+            z += sums[part * apart + j]
+        if code == RELU:
+            z = z if z > zero else -zero if z < zero else z + zero
+        elif code == LEAKY_RELU:
+            z = z if z > zero else slope * z
+        out[j] = z
+
+
+def add_range(sums, apart, parts, out, lead, rows, columns, code, constants):  # type: ignore[no-untyped-def]
+    """Write f(the sum of the parts), in their order, for that many rows; the parts lie `apart`."""
+    zero, slope = constants[1], constants[2]
+    for i in range(rows):
+        row = shifted(sums, i * lead)
+        if parts == PARTS:
+            _add(row, apart, PARTS, shifted(out, i * lead), columns, code, zero, slope)
+        else:
+            _add(row, apart, parts, shifted(out, i * lead), columns, code, zero, slope)
+    _bend(code, out, lead, rows, columns)
 
 
 @inlined

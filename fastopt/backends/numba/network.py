@@ -15,9 +15,9 @@ from ..threads import is_forked_child
 from .arrays import address, aligned
 from .engine import launch, parts
 from .launch import parallel_threads
-from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
+from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH, PARTS
 from .rule import compiled_pass
-from .steps import LARGE_TILE, ZEROS_FROM, Call, Of
+from .steps import LARGE_TILE, MOST_ROWS, ZEROS_FROM, Call, Of
 from .team import APART
 from .vectors import vector_bytes
 
@@ -60,6 +60,7 @@ class _NumbaTrainer:
         copy = _round_up(BATCH_TOGETHER * (COLUMNS_TOGETHER + panel) + PACKED_DEPTH * panel, apart)
         self._sync = np.zeros((threads + 1) * APART, np.int64)
         self._tiles, self._copies = aligned(threads * tile, dtype), aligned(threads * copy, dtype)
+        self._nothing = aligned(_round_up(widest, apart), dtype)
         self._eights = np.arange(0, HIGH * BATCH_TOGETHER, HIGH)
         leaky = LEAKY_SLOPE + network.kink * (1.0 - LEAKY_SLOPE)
         self._constants = np.zeros(ZEROS_FROM + panel, dtype)
@@ -73,6 +74,7 @@ class _NumbaTrainer:
             Call.COPY_SIZE: copy,
             Call.ITEM_SIZE: dtype.itemsize,
             Call.RUN_UPDATE: update.address,
+            Call.NOTHING: address(self._nothing),
             Call.EIGHTS: address(self._eights),
             Call.SYNC: address(self._sync),
             Call.TILES: address(self._tiles),
@@ -135,6 +137,7 @@ class _NumbaTrainer:
         layers = self._network.layers
         leads = [_lead(layer.outputs) for layer in layers]
         self._workspace = aligned(2 * batch * sum(leads), self._dtype)
+        self._sums = aligned(PARTS * min(batch, MOST_ROWS) * max(leads), self._dtype)
         self._places = np.arange(batch) * np.array([0, *leads])[:, None]
         self._zeros = np.zeros(batch, np.int64)
         self._layers = np.zeros((len(layers), Of.SIZE), np.int64)
@@ -147,6 +150,7 @@ class _NumbaTrainer:
             row[Of.PLACES] = address(self._places[index]) if index else -1
             row[Of.OWN_PLACES] = address(self._places[index + 1])
             used += 2 * size
+        self._call[Call.SUMS] = address(self._sums)
         self._call[Call.LAYERS], self._call[Call.ZEROS] = address(self._layers), address(self._zeros)
         self._capacity = batch
 

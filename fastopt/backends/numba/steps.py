@@ -11,10 +11,11 @@ from typing import Any
 
 from .decorators import inlined
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero
+from .layers import PARTS
 from .memory import call_part, whole
 from .team import finish_item, next_item
 
-__all__ = ["LARGE_TILE", "ZEROS_FROM", "Call", "Of", "work"]
+__all__ = ["LARGE_TILE", "MOST_ROWS", "ZEROS_FROM", "Call", "Of", "work"]
 
 
 class Of(IntEnum):
@@ -36,7 +37,10 @@ class Of(IntEnum):
 
 
 class Call(IntEnum):
-    """Places in the table of one call: addresses, and numbers of things. `TILES` and `COPIES` are each thread's own."""
+    """Places in the table of one call: addresses, and numbers of things.
+
+    `TILES` and `COPIES` are each thread's own; `SUMS` has room for the parts of a layer's, `NOTHING` is a row of zeros.
+    """
 
     INPUTS = 0
     TARGETS = auto()
@@ -62,12 +66,15 @@ class Call(IntEnum):
     TILE_SIZE = auto()
     COPIES = auto()
     COPY_SIZE = auto()
+    SUMS = auto()
+    NOTHING = auto()
     ZEROS = auto()
     EIGHTS = auto()
     ITEM_SIZE = auto()
     PANEL = auto()
     RUN_WORK = auto()
     RUN_FORWARD = auto()
+    RUN_ADD = auto()
     RUN_LOSS = auto()
     RUN_DERIVE = auto()
     RUN_GRADIENT = auto()
@@ -85,8 +92,15 @@ SMALL_TILE, TILE, LARGE_TILE = 8192, 32_768, 131_072
 """Elements of a tile of weights for batches of up to 16 rows, of up to 64, and larger ones. A small batch's tile stays
 near the processor; a large one's makes up for reading all of d for each tile."""
 
-WAVES_TO, MOST_WAVES = 8, 4
-"""Rows of a batch up to which a forward pass goes from thread to thread, and the most groups of columns in it."""
+PARTS_FROM, PARTS_TO = 16_384, 262_144
+"""Weights of a layer that is summed in parts: fewer are one thread's, more do not stay in the processors' own caches.
+
+A thread then reads the rows of the weights that it has updated: one that another has changed takes longer to fetch than
+to multiply by a small batch. Where sums are in parts is a matter of shapes, so that threads change no bit.
+"""
+
+FEW_ROWS, MOST_ROWS = 16, 256
+"""Rows of a batch up to which a layer of any size, and one of at most `PARTS_TO` weights, is summed in parts."""
 
 ZEROS_FROM = 8
 """Where among the constants a panel of zeros begins."""
@@ -96,6 +110,12 @@ ROWS_TOGETHER = 256
 
 LOSS_ROWS = 32
 """Rows of a batch from which its loss is worth two threads."""
+
+ADDED_FROM = 2048
+"""Sums from which adding their parts is worth two threads."""
+
+PRODUCTS, ADDITION, LOSS, BACKWARD = 0, 1, 2, 3
+"""What is done in a phase."""
 
 
 @inlined
@@ -127,41 +147,47 @@ def _tile_rows(rows: Any, n_in: Any, n_out: Any, threads: Any) -> Any:
 
 
 @inlined
-def _waves(rows: Any, n_in: Any, n_out: Any, threads: Any, panel: Any) -> Any:
-    """Return in how many groups of columns a small batch's forward pass goes from thread to thread; 0 if it does not.
-
-    A thread then reads the rows of the weights that it has updated, and continues the sums that the one before it has
-    begun; a weight that the other thread has changed would take longer to fetch than to multiply.
-    """
-    alone = threads == 1 or rows > WAVES_TO or n_in < 8 * threads
-    if alone or n_in * n_out * (rows + UPDATE_COST) < PARALLEL_FROM:
-        return 0
-    return min(MOST_WAVES, _parts(n_out, panel))
+def _part_rows(n_in: Any) -> Any:
+    """Return how many inputs a part has: whole blocks, so that none is empty."""
+    return _parts(_parts(n_in, 8), PARTS) * 8
 
 
 @inlined
-def _wave_item(slot, wave, waves, call, layer, inputs, places, rows, thread):  # type: ignore[no-untyped-def]
+def _sum_parts(rows: Any, n_in: Any, n_out: Any) -> Any:
+    """Return in how many parts a layer is summed."""
+    size = n_in * n_out
+    if size < PARTS_FROM or rows > MOST_ROWS or (rows > FEW_ROWS and size > PARTS_TO):
+        return 1
+    return _parts(n_in, _part_rows(n_in))
+
+
+@inlined
+def _part_item(item, call, layer, inputs, places, rows, part_columns, thread):  # type: ignore[no-untyped-def]
+    """Sum one part of the inputs, for some columns and all rows."""
     n_in, n_out, lead, itemsize = layer[Of.INPUTS], layer[Of.OUTPUTS], layer[Of.LEAD], call[Call.ITEM_SIZE]
-    group, threads = wave - slot, call[Call.THREADS]
-    if group < 0 or group >= waves:
-        return
-    width = _parts(_parts(n_out, call[Call.PANEL]), waves) * call[Call.PANEL]
-    left, right = min(n_out, group * width), min(n_out, (group + 1) * width)
-    height = _tile_rows(rows, n_in, n_out, threads)
-    tiles = _parts(n_in, height)
-    top = min(n_in, _parts(slot * tiles, threads) * height)
-    bottom = min(n_in, _parts((slot + 1) * tiles, threads) * height)
-    if left == right or top == bottom:
-        return
-    weights = call[Call.PARAMETERS] + itemsize * layer[Of.OFFSET]
-    bias, part = weights + itemsize * n_in * n_out, weights + itemsize * top * n_out
-    code = layer[Of.ACTIVATION] if bottom == n_in else 0
-    copy, out = call[Call.COPIES] + itemsize * thread * call[Call.COPY_SIZE], layer[Of.RESULT]
-    run, constants, x = call[Call.RUN_FORWARD], call[Call.CONSTANTS], inputs + itemsize * top
-    kind = 2 if top else 0
-    call_part(
-        run, x, places, part, bottom - top, n_out, kind, bias, out, lead, rows, left, right, code, constants, copy
-    )
+    widths = _parts(n_out, part_columns)
+    part, first = item // widths, item % widths * part_columns
+    top = part * _part_rows(n_in)
+    count = min(_part_rows(n_in), n_in - top)
+    weights = call[Call.PARAMETERS] + itemsize * (layer[Of.OFFSET] + top * n_out)
+    start = call[Call.NOTHING]
+    if part == 0:
+        start = weights + itemsize * n_in * n_out
+    out = call[Call.SUMS] + itemsize * part * rows * lead
+    copy = call[Call.COPIES] + itemsize * thread * call[Call.COPY_SIZE]
+    run, constants, last = call[Call.RUN_FORWARD], call[Call.CONSTANTS], min(n_out, first + part_columns)
+    x = inputs + itemsize * top
+    call_part(run, x, places, weights, count, n_out, 0, start, out, lead, rows, first, last, 0, constants, copy)
+
+
+@inlined
+def _add_item(call, layer, rows, parts, top, count):  # type: ignore[no-untyped-def]
+    """Add the parts of some rows, and apply the activation."""
+    lead, itemsize = layer[Of.LEAD], call[Call.ITEM_SIZE]
+    skip = itemsize * top * lead
+    sums, out, constants = call[Call.SUMS] + skip, layer[Of.RESULT] + skip, call[Call.CONSTANTS]
+    run, code, n_out = call[Call.RUN_ADD], layer[Of.ACTIVATION], layer[Of.OUTPUTS]
+    call_part(run, sums, rows * lead, parts, out, lead, count, n_out, code, constants)
 
 
 @inlined
@@ -234,16 +260,34 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
 
 
 @inlined
-def _items(k, depth, rows, n_in, n_out, threads, panel):  # type: ignore[no-untyped-def]
-    """Return how many items phase k of a step has, and how many columns and rows an item."""
-    if k < depth:
+def _items(stage, rows, n_in, n_out, threads, panel):  # type: ignore[no-untyped-def]
+    """Return how many items a phase has, how many columns and rows an item, and in how many parts sums are."""
+    parts = _sum_parts(rows, n_in, n_out)
+    if stage == PRODUCTS and parts > 1:
+        groups = 1 if threads <= parts else _parts(threads, parts)
+        columns = _parts(_parts(n_out, panel), groups) * panel
+        return parts * _parts(n_out, columns), columns, rows, parts
+    if stage == PRODUCTS:
         columns, height = _forward_parts(rows, n_in, n_out, threads, panel)
-        return _parts(n_out, columns) * _parts(rows, height), columns, height
-    if k == depth:
+        return _parts(n_out, columns) * _parts(rows, height), columns, height, parts
+    if stage == ADDITION:
+        height = rows if rows * n_out < ADDED_FROM else _parts(rows, threads)
+        return (_parts(rows, height) if parts > 1 else 0), n_out, height, parts
+    if stage == LOSS:
         height = rows if rows < LOSS_ROWS else _parts(rows, threads)
-        return _parts(rows, height), n_out, height
+        return _parts(rows, height), n_out, height, parts
     height = _tile_rows(rows, n_in, n_out, threads)
-    return _parts(n_in, height), n_out, height
+    return _parts(n_in, height), n_out, height, parts
+
+
+@inlined
+def _phase(k, depth):  # type: ignore[no-untyped-def]
+    """Return what is done in phase k of a step, and in which layer."""
+    if k < 2 * depth:
+        return (PRODUCTS if k % 2 == 0 else ADDITION), k // 2
+    if k == 2 * depth:
+        return LOSS, depth - 1
+    return BACKWARD, 3 * depth - k
 
 
 def work(table: Any, thread: Any) -> None:
@@ -257,35 +301,29 @@ def work(table: Any, thread: Any) -> None:
     coefficients = call[Call.COEFFICIENTS]
     while start < total:
         rows = min(batch, total - start)
-        for k in range(2 * depth + 1):
-            index = k if k < depth else 2 * depth - k if k > depth else depth - 1
+        for k in range(3 * depth + 1):
+            stage, index = _phase(k, depth)
             layer = whole(call[Call.LAYERS] + 8 * Of.SIZE * index)
             below = whole(call[Call.LAYERS] + 8 * Of.SIZE * max(0, index - 1))
             inputs, places = call[Call.INPUTS], call[Call.PLACES] + 8 * start
             if index > 0:
                 inputs, places = below[Of.RESULT], layer[Of.PLACES]
-            n_in, n_out = layer[Of.INPUTS], layer[Of.OUTPUTS]
-            items, columns, height = _items(k, depth, rows, n_in, n_out, threads, panel)
-            waves = _waves(rows, n_in, n_out, threads, panel) if k < depth else 0
-            wave, last_wave = 0, waves + threads - 2 if waves else 0
-            if waves:
-                items = threads
+            items, columns, height, parts = _items(stage, rows, layer[Of.INPUTS], layer[Of.OUTPUTS], threads, panel)
+            if not items:
+                continue
             phase += 1
             done += items
             while True:
                 item = next_item(sync, thread, threads, phase, items, done)
                 if item < 0:
-                    if wave == last_wave:
-                        break
-                    wave += 1
-                    phase += 1
-                    done += items
-                    continue
-                if waves:
-                    _wave_item(item, wave, waves, call, layer, inputs, places, rows, thread)
-                elif k < depth:
+                    break
+                if stage == PRODUCTS and parts > 1:
+                    _part_item(item, call, layer, inputs, places, rows, columns, thread)
+                elif stage == PRODUCTS:
                     _forward_item(item, call, layer, inputs, places, rows, columns, height, thread)
-                elif k == depth:
+                elif stage == ADDITION:
+                    _add_item(call, layer, rows, parts, item * height, min(height, rows - item * height))
+                elif stage == LOSS:
                     _loss_item(call, layer, start, rows, item * height, min(height, rows - item * height))
                 else:
                     _backward_item(item, call, layer, below, inputs, places, rows, height, coefficients, thread)
