@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "flush.h"
+#include "team.h"
 #include "vectors.h"
 
 #ifdef _OPENMP
@@ -27,8 +28,8 @@ enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
 /* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
 enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 
-/* Multiply-adds from which a phase of a training step is worth sharing between threads: a barrier costs about as much as
- * the second thread saves then. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
+/* Multiply-adds from which a phase of a training step is worth sharing between threads: fewer are done before the second one
+ * has begun. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
 enum { SHARED_PRODUCT = 65536, SHARED_SUMS = 2048, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512 };
 
 /* Parts of a layer's inputs that are summed apart, and then added in order. A thread then reads the rows of the weights that
@@ -85,26 +86,25 @@ static size_t part_rows(const fastopt_layer *layer)
     return divided(divided(layer->inputs, BLOCK_ROWS), PARTS) * BLOCK_ROWS;
 }
 
-static size_t sum_parts(const fastopt_layer *layer, size_t batch)
+/* Rows of the largest batch for which a layer is summed in parts. */
+static size_t most_part_batch(const fastopt_layer *layer)
 {
     const size_t size = layer->inputs * layer->outputs;
 
-    if (size < PARTS_FROM || batch > MOST_ROWS || (batch > FEW_ROWS && size > PARTS_TO))
-        return 1;
-    return divided(layer->inputs, part_rows(layer));
+    return size < PARTS_FROM ? 0 : size > PARTS_TO ? FEW_ROWS : MOST_ROWS;
+}
+
+static size_t sum_parts(const fastopt_layer *layer, size_t batch)
+{
+    return batch > most_part_batch(layer) ? 1 : divided(layer->inputs, part_rows(layer));
 }
 
 #ifdef _OPENMP
 static int thread_number(void) { return omp_get_thread_num(); }
 static int thread_count(void) { return omp_get_num_threads(); }
-static void wait_for_all(void)
-{
-#pragma omp barrier
-}
 #else
 static int thread_number(void) { return 0; }
 static int thread_count(void) { return 1; }
-static void wait_for_all(void) {}
 #endif
 
 #define REAL float

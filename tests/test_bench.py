@@ -19,6 +19,7 @@ from fastopt.bench.cases import (
     case_from_dict,
     plan_steps,
     start_weights,
+    timed_together,
     training_data,
 )
 from fastopt.bench.contenders import CONTENDERS, Contender, choose_peers, make_stepper, make_trainer
@@ -29,7 +30,7 @@ from fastopt.bench.report import report
 from fastopt.bench.results import Results, new_results, without_folders
 from fastopt.bench.roof import ROOFS, roof_rule
 from fastopt.bench.rows import Row, best_peer
-from fastopt.bench.timing import paired_ratio, plan_round, summarise, time_samples
+from fastopt.bench.timing import paired_ratio, plan_round, summarise, time_in_turns, time_samples
 from fastopt.bench.validation import LOSS_TOLERANCE, STEP_TOLERANCE, check_steps, mean_loss, step_error, train_reference
 from fastopt.bench.worker import serve
 from fastopt.cli import main
@@ -108,6 +109,14 @@ def test_a_round_warms_up_and_counts_its_calls():
     calls = []
     assert len(time_samples(calls.append, calls=3, samples=4)) == 4
     assert calls == [3] * 5
+
+
+def test_what_is_timed_together_takes_turns_within_a_round():
+    order = []
+    runs = [lambda calls, name=name: order.append((name, calls)) for name in "ab"]
+    assert [len(seconds) for seconds in time_in_turns(runs, [(3, 40), (1, 20)])] == [40, 20]
+    assert order == 10 * ([("a", 3)] * 5 + [("b", 1)] * 3)
+    assert [len(seconds) for seconds in time_in_turns(runs, [(1, 1), (1, 20)])] == [1, 20]
 
 
 def test_ratios_are_taken_within_rounds():
@@ -200,6 +209,14 @@ def test_the_plan_has_every_kind():
     assert {case.rule for case in plan if case.kind == "denormal"} == {"adam"}
 
 
+def test_denormal_states_and_one_thread_are_timed_together_with_the_ordinary_step():
+    ordinary = StepCase("adam", "float32", 1000, threads=2)
+    for kind, threads in (("denormal", 2), ("threads", 1)):
+        case = StepCase("adam", "float32", 1000, threads, kind)
+        assert timed_together(case, 2) == [case, ordinary]
+    assert timed_together(ordinary, 2) == [ordinary]
+
+
 def test_a_peer_runs_the_rules_that_it_has():
     assert CONTENDERS["torch-fused"].runs(StepCase("adam", "float32", 10))
     assert not CONTENDERS["torch-fused"].runs(StepCase("rmsprop", "float32", 10))
@@ -219,7 +236,8 @@ def test_peers_are_chosen_by_name_and_family():
 
 def test_a_worker_answers_errors_instead_of_ending():
     answers = []
-    requests = [json.dumps({"do": "start", "case": StepCase("no_such", "float32", 3).as_dict()}), '{"do": "hello"}']
+    start = {"do": "start", "case": StepCase("no_such", "float32", 3).as_dict(), "threads": 1}
+    requests = [json.dumps(start), '{"do": "hello"}']
     serve(CONTENDERS["numpy"], requests, answers.append)
     assert "no_such" in answers[0]["failed"]
     assert answers[1] == {}
@@ -229,6 +247,16 @@ def test_a_missing_library_is_reported():
     answers = []
     serve(Contender("ghost", "peer", "ghost", ("no_such_library",)), ['{"do": "hello"}'], answers.append)
     assert "no_such_library" in answers[0]["missing"]
+
+
+@pytest.mark.parametrize(("kind", "together"), [("step", 1), ("denormal", 2), ("threads", 2)])
+def test_a_worker_times_together_what_is_compared(kind, together):
+    answers = []
+    case = StepCase("adam", "float32", 1000, 1, kind).as_dict()
+    requests = [{"do": "start", "threads": 2}, {"do": "round", "plans": [(1, 3)] * together}]
+    serve(CONTENDERS["numpy"], [json.dumps(request | {"case": case}) for request in requests], answers.append)
+    assert len(answers[0]["seconds_per_call"]) == together
+    assert [len(seconds) for seconds in answers[1]["seconds"]] == [3] * together
 
 
 def test_a_worker_that_ends_is_a_failure():
@@ -241,6 +269,8 @@ def test_a_worker_that_ends_is_a_failure():
 class FakeCrew:
     """Workers that answer at once, one of whom fails in its second round."""
 
+    threads = 2
+
     def __init__(self):
         self.asked = []
 
@@ -248,18 +278,22 @@ class FakeCrew:
         self.asked.append((name, do))
         if name == "optax" and self.asked.count((name, "round")) == 2:
             raise Failure("out of luck")
-        return {"start": {"seconds_per_call": 0.1}, "round": {"seconds": [0.1]}, "check": {"error": 0.0}}.get(do, {})
+        together = [0.1] if case["kind"] == "step" else [0.1, 0.2]
+        answers = {"seconds_per_call": together}, {"seconds": [[seconds] for seconds in together]}, {"error": 0.0}
+        return dict(zip(("start", "round", "check"), answers, strict=True)).get(do, {})
 
 
-@pytest.mark.parametrize("memory", [1 << 40, 400_000])
-def test_contenders_take_turns_and_one_that_fails_falls_out(memory, monkeypatch):
+@pytest.mark.parametrize("kind", ["step", "denormal"])
+@pytest.mark.parametrize("memory", [1 << 40, 800_000])
+def test_contenders_take_turns_and_one_that_fails_falls_out(memory, kind, monkeypatch):
     monkeypatch.setattr(rounds, "available_memory", lambda: memory)
     crew, names = FakeCrew(), ["roof", "fastopt-c", "optax"]
-    case = StepCase("adam", "float32", 5_000)
+    case = StepCase("adam", "float32", 5_000 if kind == "denormal" else 10_000, 2, kind)
     rows = rounds.measure_step(crew, case, names, rounds.Effort(0.0, 2, 2), lambda what: None)
     assert [row.status for row in rows] == ["ok", "ok", "failed"]
     assert [name for name, do in crew.asked if do == "round"][:6] == names * 2
-    assert len(rows[0].seconds["rounds"]) == 2
+    assert rows[0].seconds["rounds"] == [0.1] * 2
+    assert rows[0].figures.get("ordinary", {}).get("rounds") == (None if kind == "step" else [0.2] * 2)
     assert (crew.asked.count(("roof", "start")) > 1) == (memory < 1 << 40)
 
 
@@ -272,11 +306,16 @@ def test_what_does_not_fit_into_memory_is_said(monkeypatch):
 # --- files and tables
 
 
-def step_row(contender, milliseconds, size=1000, status="ok", **case):
+def summary(*milliseconds):
+    return summarise([[1.0], *[[value * 1e-3] for value in milliseconds]]).as_dict()
+
+
+def step_row(contender, milliseconds, size=1000, status="ok", ordinary=None, **case):
     role = "roof" if contender == "roof" else "own" if contender.startswith("fastopt") else "peer"
-    seconds = summarise([[1.0], *[[milliseconds * 1e-3]] * 2]).as_dict() if status != "failed" else {}
+    seconds = summary(milliseconds, milliseconds) if status != "failed" else {}
+    figures = {"bytes": 28 * size} | ({"ordinary": ordinary} if ordinary else {})
     values = StepCase("adam", "float32", size, **case).as_dict()
-    return Row(values, contender, role, status, "why" if status != "ok" else "", seconds, {"bytes": 28 * size})
+    return Row(values, contender, role, status, "why" if status != "ok" else "", seconds, figures)
 
 
 def step_results():
@@ -285,7 +324,8 @@ def step_results():
     for size in (1000, 10_000):
         results.rows += [step_row("roof", 1.0, size), step_row("fastopt-numba", 2.0, size)]
         results.rows += [step_row("torch-fused", 5.0, size), step_row("optax", 1.5, size, "wrong")]
-    results.rows += [step_row("fastopt-numba", 3.0, kind="denormal"), step_row("fastopt-numba", 3.0, kind="threads")]
+    results.rows += [step_row("fastopt-numba", 3.0, kind="denormal", ordinary=summary(2.0, 3.0))]
+    results.rows += [step_row("fastopt-numba", 3.0, kind="threads", ordinary=summary(1.5, 2.0))]
     results.rows += [step_row("fastopt-numba", 0.5, 1, kind="overhead"), step_row("optax", 0, 7, "failed")]
     return results
 
@@ -330,9 +370,17 @@ def test_the_step_table_has_roof_and_best_peer():
     assert line.split()[2:] == ["2,000", "2,000–2,000", "0.0", "50%", "2.50", "×", "as", "long", "(torch-fused)"]
     assert "wrong: optax on step of adam float32, 1,000 parameters: why" in text
     assert "missing: deepspeed: No module named 'deepspeed'" in text
-    assert "denormal states: fastopt-numba, adam float32, 1,000 parameters, takes 1.50 times as long" in text
-    assert "is 1.50 times as fast on 2 threads as on one" in text
+    assert "denormal states: fastopt-numba, adam float32, 1,000 parameters, takes 1.25 times as long" in text
+    assert "is 1.75 times as fast on 2 threads as on one" in text
     assert "a call of fastopt-numba, adam float32: 500.0 µs" in text
+
+
+def test_a_file_from_before_steps_were_timed_together_has_no_ratio():
+    results = new_results("step", ["bench", "step"], 2)
+    results.rows = [step_row("fastopt-numba", 2.0), step_row("fastopt-numba", 3.0, kind="denormal")]
+    text = report(results)
+    assert "denormal numbers" in text
+    assert "times as long" not in text
 
 
 def test_a_wrong_peer_is_nobodys_match():
@@ -385,6 +433,18 @@ def test_a_quick_benchmark_of_one_rule(tmp_path, capsys):
     assert results.machine["threads"] == 1
     assert picture.exists()
     assert str(tmp_path) not in file.read_text(encoding="utf-8")
+
+
+def test_a_quick_benchmark_of_what_is_timed_together(tmp_path, capsys):
+    file = tmp_path / "together.json"
+    arguments = ("--quick", "--sizes", "1e4", "--rule", "adam", "--kinds", "denormal", "threads", "--peers", "numpy")
+    status, out, _ = run(capsys, "step", *arguments, "--backend", BACKEND, "--out", file)
+    assert status == 0
+    rows = Results.load(file).rows
+    for row in rows:
+        assert (row.status, len(row.seconds["rounds"])) == ("ok", len(row.figures["ordinary"]["rounds"]))
+    assert out.count("denormal states: ") == 2
+    assert out.count("\nthreads: ") == len(rows) - 2
 
 
 @needs("numba")

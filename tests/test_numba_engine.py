@@ -18,7 +18,6 @@ from fastopt.rules import check_hyper
 
 pytestmark = needs("numba")
 
-ACTIVATIONS.setdefault("leaky_relu", (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1.0, 0.01)))
 LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
 CLOSE = {"float64": {"rtol": 1e-11, "atol": 1e-12}, "float32": {"rtol": 2e-4, "atol": 2e-5}}
 

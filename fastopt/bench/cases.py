@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "plan_training",
     "start_buffers",
     "start_weights",
+    "timed_together",
     "training_data",
 ]
 
@@ -138,6 +139,18 @@ def case_from_dict(values: Mapping[str, Any]) -> StepCase | TrainCase:
     if fields.pop("suite") == "step":
         return StepCase(**fields)
     return TrainCase(**{**fields, "sizes": tuple(fields["sizes"])})
+
+
+def timed_together(case: StepCase, threads: int) -> list[StepCase]:
+    """Return the case and, where it is measured to be compared with the ordinary step on all threads, that step's.
+
+    Examples
+    --------
+    >>> timed_together(StepCase("adam", "float32", 1000, threads=1, kind="threads"), threads=2)[1]
+    StepCase(rule='adam', dtype='float32', size=1000, threads=2, kind='step')
+    """
+    compared = case.kind in ("denormal", "threads")
+    return [case, replace(case, threads=threads, kind="step")] if compared else [case]
 
 
 def bytes_moved(case: StepCase, rule: Rule) -> int:

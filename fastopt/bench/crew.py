@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Crew", "Failure", "Worker"]
+__all__ = ["TIMEOUT", "Crew", "Failure", "Worker", "brief"]
 
-_TIMEOUT = 900.0
-"""Seconds after which a worker that does not answer has failed."""
+TIMEOUT = 900.0
+"""Seconds after which a process that does not answer has failed."""
 
 _LONGEST = 200
 """Characters of a reason."""
@@ -60,7 +60,7 @@ class Worker:
         except OSError:
             raise self._ended(process) from None
         if "failed" in answer:
-            raise Failure(_brief(answer["failed"]))
+            raise Failure(brief(answer["failed"]))
         return answer
 
     def close(self) -> None:
@@ -84,12 +84,12 @@ class Worker:
 
     def _read(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], _TIMEOUT)
+        ready, _, _ = select.select([process.stdout], [], [], TIMEOUT)
         if not ready:
             process.kill()
             process.communicate()
             self._process = None
-            raise Failure(f"no answer within {_TIMEOUT:.0f} seconds")
+            raise Failure(f"no answer within {TIMEOUT:.0f} seconds")
         line = process.stdout.readline()
         if not line:
             raise self._ended(process)
@@ -103,7 +103,7 @@ class Worker:
         lines = self._errors.read().strip().splitlines()
         status = process.returncode
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return Failure(f"its process ended with {how}" + (f": {_brief(lines[-1])}" if lines else ""))
+        return Failure(f"its process ended with {how}" + (f": {brief(lines[-1])}" if lines else ""))
 
 
 class Crew:
@@ -111,11 +111,14 @@ class Crew:
 
     Attributes
     ----------
+    threads
+        Threads of each.
     missing
         Contender to the reason why it cannot run here.
     """
 
     def __init__(self, names: Iterable[str], threads: int) -> None:
+        self.threads = threads
         self._workers = {name: Worker(name, threads) for name in names}
         self.missing: dict[str, str] = {}
 
@@ -131,7 +134,7 @@ class Crew:
         except Failure as error:
             answer = {"missing": str(error)}
         if "missing" in answer:
-            self.missing[name] = _brief(answer["missing"])
+            self.missing[name] = brief(answer["missing"])
 
     def ask(self, name: str, do: str, case: Mapping[str, Any], **values: Any) -> dict[str, Any]:
         """Return a worker's answer, with nobody else at work. Raises :class:`Failure`."""
@@ -155,7 +158,7 @@ def _signal(process: subprocess.Popen[str], name: str) -> None:
         process.send_signal(getattr(signal, name))
 
 
-def _brief(reason: str) -> str:
+def brief(reason: str) -> str:
     """Return the first line without the folders in it: it goes into tables and result files."""
     lines = re.sub(r"(?<![\w:])(/[^\s/'\"]+)+/", "", reason).strip().splitlines()
     return lines[0][:_LONGEST] if lines else "no reason given"

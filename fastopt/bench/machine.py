@@ -55,12 +55,13 @@ def available_memory() -> int:
     return _total_memory() // 2 if found is None else found
 
 
-def reset_peak_memory() -> None:
-    """Begin :func:`peak_memory` anew, where the system lets a process do so (Linux)."""
+def reset_peak_memory() -> bool:
+    """Begin :func:`peak_memory` anew; return whether the system lets a process do so (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return
+        return False
+    return True
 
 
 def peak_memory() -> int:

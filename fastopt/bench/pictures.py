@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ def draw(results: Results, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    panels = _step_panels(results) if results.suite == "step" else _train_panels(results)
+    kinds: dict[str, Callable[[Results], list[list[Any]]]] = {"step": _step_panels, "train": _train_panels}
+    panels = kinds[results.suite](results) if results.suite in kinds else []
     if not panels:
-        raise ValueError(f"{path}: nothing to draw; the results have no row of that kind that is right")
+        raise ValueError(f"{path}: nothing to draw; the results have no row of a kind that is drawn, and right")
     figure = Figure(figsize=(6.4 * len(panels[0]), 3.8 * len(panels)), layout="constrained")
     machine = results.machine
     figure.suptitle(f"{machine['cpu']}, {machine['threads']} threads, {results.date[:10]}")

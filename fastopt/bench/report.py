@@ -9,18 +9,21 @@ from typing import Any
 from .cases import KINDS
 from .results import Results
 from .rows import Row, best_peer, of_role
+from .starts import KINDS as START_KINDS
 from .timing import paired_ratio
 
 __all__ = ["report", "share_of_roof", "speed_against_peers"]
 
 _STEP_TITLES = ("size", "contender", "µs", "p10–p90", "GB/s", "of roof", "best peer takes")
 _TRAIN_TITLES = ("batch", "contender", "samples/s", "p10–p90", "step p50/p99 µs", "MB", "best peer's speed × ")
+_START_TITLES = ("cache", "contender", "ms", "p10–p90")
+_MEMORY_TITLES = ("batch", "contender", "MB", "p10–p90", "bound")
 
 
 def report(results: Results) -> str:
     """Return the heading, a table for each kind of case, and what is missing or wrong."""
     parts = [_heading(results)]
-    parts += _step_tables(results) if results.suite == "step" else _train_tables(results)
+    parts += {"step": _step_tables, "train": _train_tables, "start": _start_tables}[results.suite](results)
     parts.append("\n".join(_remarks(results)))
     return "\n\n".join(filter(None, parts))
 
@@ -95,9 +98,9 @@ def _step_line(row: Row, rows: list[Row]) -> list[str]:
 def _train_tables(results: Results) -> list[str]:
     cases = results.by_case()
     tables = []
-    for sizes, group in groupby(cases, key=lambda rows: rows[0].case["sizes"]):
+    for network, group in groupby(cases, key=lambda rows: _network(rows[0].case)):
         lines = [_train_line(row, rows) for rows in group for row in rows]
-        tables.append(f"{'-'.join(map(str, sizes))}, Adam, float32\n{_table(_TRAIN_TITLES, lines)}")
+        tables.append(f"{network}, Adam, float32\n{_table(_TRAIN_TITLES, lines)}")
     return tables
 
 
@@ -118,6 +121,30 @@ def _train_line(row: Row, rows: list[Row]) -> list[str]:
     ]
 
 
+def _start_tables(results: Results) -> list[str]:
+    tables = []
+    for (kind, network), group in groupby(results.rows, key=lambda row: (row.case["kind"], _network(row.case))):
+        title = ", ".join(filter(None, (START_KINDS[kind], network)))
+        titles, line = (_MEMORY_TITLES, _memory_line) if kind == "memory" else (_START_TITLES, _start_line)
+        tables.append(f"{title}\n{_table(titles, map(line, group))}")
+    return tables
+
+
+def _start_line(row: Row) -> list[str]:
+    if not row.timed:
+        return [row.case["cache"], row.contender, row.status, row.note]
+    low, middle, high = (f"{1e3 * row.seconds[name]:,.1f}" for name in ("p10", "median", "p90"))
+    return [row.case["cache"], row.contender, middle, f"{low}–{high}"]
+
+
+def _memory_line(row: Row) -> list[str]:
+    batch = str(row.case["batch"])
+    if not row.timed:
+        return [batch, row.contender, row.status, "", row.note]
+    low, middle, high = (f"{row.figures['bytes'][name] / 1e6:.2f}" for name in ("p10", "median", "p90"))
+    return [batch, row.contender, middle, f"{low}–{high}", f"{row.figures['bound_bytes'] / 1e6:.2f}"]
+
+
 def _remarks(results: Results) -> Iterator[str]:
     if results.suite == "step":
         yield from _denormal_remarks(results)
@@ -134,14 +161,14 @@ def _remarks(results: Results) -> Iterator[str]:
 
 
 def _denormal_remarks(results: Results) -> Iterator[str]:
-    for row, other in _pairs(results, kind="denormal"):
-        yield f"denormal states: {_named(row)} takes {row.median / other.median:.2f} times as long as on normal ones"
+    for row, ratio in _against_ordinary(results, kind="denormal"):
+        yield f"denormal states: {_named(row)} takes {ratio:.2f} times as long as on normal ones"
 
 
 def _thread_remarks(results: Results) -> Iterator[str]:
     threads = results.machine["threads"]
-    for row, other in _pairs(results, kind="threads"):
-        yield f"threads: {_named(row)} is {row.median / other.median:.2f} times as fast on {threads} threads as on one"
+    for row, ratio in _against_ordinary(results, kind="threads"):
+        yield f"threads: {_named(row)} is {ratio:.2f} times as fast on {threads} threads as on one"
 
 
 def _overhead_remarks(results: Results) -> Iterator[str]:
@@ -150,16 +177,14 @@ def _overhead_remarks(results: Results) -> Iterator[str]:
             yield f"a call of {row.contender}, {row.case['rule']} {row.case['dtype']}: {_micro(row.median)} µs"
 
 
-def _pairs(results: Results, kind: str) -> Iterator[tuple[Row, Row]]:
-    """Yield the rows of that kind, each with the same contender's row on the ordinary case."""
-    ordinary = {_key(row): row for row in results.rows if row.timed and row.case["kind"] == "step"}
+def _against_ordinary(results: Results, kind: str) -> Iterator[tuple[Row, float]]:
+    """Yield the rows of that kind with their time over the ordinary step's, round by round.
+
+    In files from before these were timed together there are none.
+    """
     for row in results.rows:
-        if row.timed and row.case["kind"] == kind and _key(row) in ordinary:
-            yield row, ordinary[_key(row)]
-
-
-def _key(row: Row) -> tuple[Any, ...]:
-    return row.contender, row.case["rule"], row.case["dtype"], row.case["size"]
+        if row.timed and row.case["kind"] == kind and "ordinary" in row.figures:
+            yield row, paired_ratio(row.seconds["rounds"], row.figures["ordinary"]["rounds"])
 
 
 def _named(row: Row) -> str:
@@ -167,9 +192,14 @@ def _named(row: Row) -> str:
 
 
 def _case_name(case: Any) -> str:
-    if case["suite"] == "train":
-        return f"{'-'.join(map(str, case['sizes']))}, batch {case['batch']}"
-    return f"{case['kind']} of {case['rule']} {case['dtype']}, {case['size']:,} parameters"
+    if case["suite"] == "step":
+        return f"{case['kind']} of {case['rule']} {case['dtype']}, {case['size']:,} parameters"
+    network = f"{_network(case)}, batch {case['batch']}"
+    return network if case["suite"] == "train" else f"{case['kind']} with {case['cache']} cache, {network}"
+
+
+def _network(case: Any) -> str:
+    return "-".join(map(str, case["sizes"]))
 
 
 def _micro(seconds: float) -> str:

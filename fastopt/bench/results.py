@@ -28,7 +28,7 @@ class Results:
     Attributes
     ----------
     suite
-        ``"step"`` or ``"train"``.
+        ``"step"``, ``"train"`` or ``"start"``.
     date
         Of its beginning, in UTC.
     command

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..settings import find_rule
-from .cases import StepCase, TrainCase, bytes_moved
+from .cases import StepCase, TrainCase, bytes_moved, timed_together
 from .contenders import CONTENDERS
 from .crew import Crew, Failure
 from .machine import available_memory
@@ -26,6 +26,8 @@ _MEMORY_FACTOR = 1.6
 """What a contender takes, as a multiple of its buffers: temporaries, and copies while it starts."""
 
 Told = Callable[[str], None]
+Plans = list[tuple[int, int]]
+Round = TypeVar("Round")
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class _Turns:
         answers = {name: self.ask(name, do) for name in (list(self.names) if names is None else names)}
         return {name: answer for name, answer in answers.items() if answer is not None}
 
-    def rounds(self, effort: Effort, once: Callable[[str], list[float] | None]) -> dict[str, list[list[float]]]:
-        """Return the samples of each round by contender: all rounds are everybody's, the first is not to count."""
-        taken: dict[str, list[list[float]]] = {name: [] for name in self.names}
+    def rounds(self, effort: Effort, once: Callable[[str], Round | None]) -> dict[str, list[Round]]:
+        """Return what each round gave by contender: all rounds are everybody's, the first is not to count."""
+        taken: dict[str, list[Round]] = {name: [] for name in self.names}
         start = time.monotonic()
         count = 0
         while self.names and count <= effort.most_rounds:
@@ -82,16 +84,16 @@ class _Turns:
             if late and count > effort.rounds:
                 break
             for name in list(self.names):
-                samples = once(name)
-                if samples is not None:
-                    taken[name].append(samples)
+                found = once(name)
+                if found is not None:
+                    taken[name].append(found)
             count += 1
         return {name: taken[name] for name in self.names}
 
 
 def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effort, told: Told) -> list[Row]:
     """Return a row for each contender."""
-    together, alone = _fits(case, len(names))
+    together, alone = _fits(case, len(names), crew.threads)
     if not alone:
         return [_failed(case, name, "not enough memory here") for name in names]
     turns = _StepTurns(crew, case, names, told)
@@ -102,10 +104,13 @@ def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effor
 
 
 class _StepTurns(_Turns):
-    """Turns of optimizers, each of which is made anew in each round where the memory does not hold all."""
+    """Turns of optimizers, each of which is made anew in each round where the memory does not hold all.
 
-    def take(self, effort: Effort, *, together: bool) -> dict[str, list[list[float]]]:
-        """Return the samples of each round."""
+    What is timed together shares its contender's turn.
+    """
+
+    def take(self, effort: Effort, *, together: bool) -> dict[str, list[list[list[float]]]]:
+        """Return the samples of each round, of the case itself and of what is timed together with it."""
         if not together:
             return self.rounds(effort, lambda name: self._round(name, self._start(name, effort), stop=True))
         plans = {name: self._start(name, effort) for name in list(self.names)}
@@ -113,15 +118,17 @@ class _StepTurns(_Turns):
         self.ask_all("stop")
         return taken
 
-    def _start(self, name: str, effort: Effort) -> tuple[int, int] | None:
-        """Return calls a sample and samples a round."""
-        answer = self.ask(name, "start")
-        return None if answer is None else plan_round(answer["seconds_per_call"], effort.seconds / effort.rounds)
-
-    def _round(self, name: str, plan: tuple[int, int] | None, *, stop: bool = False) -> list[float] | None:
-        if plan is None:
+    def _start(self, name: str, effort: Effort) -> Plans | None:
+        """Return calls a sample and samples a round, of each that is timed."""
+        answer = self.ask(name, "start", threads=self._crew.threads)
+        if answer is None:
             return None
-        answer = self.ask(name, "round", calls=plan[0], samples=plan[1])
+        return [plan_round(seconds, effort.seconds / effort.rounds) for seconds in answer["seconds_per_call"]]
+
+    def _round(self, name: str, plans: Plans | None, *, stop: bool = False) -> list[list[float]] | None:
+        if plans is None:
+            return None
+        answer = self.ask(name, "round", plans=plans)
         if stop and answer is not None:
             self.ask(name, "stop")
         return None if answer is None else answer["seconds"]
@@ -149,10 +156,10 @@ def _rows(case: StepCase | TrainCase, names: Sequence[str], turns: _Turns, measu
     return [_failed(case, name, failures[name]) if name in failures else measured(name) for name in names]
 
 
-def _fits(case: StepCase, contenders: int) -> tuple[bool, bool]:
+def _fits(case: StepCase, contenders: int, threads: int) -> tuple[bool, bool]:
     """Return whether the buffers of all contenders fit into memory at once, and whether those of one do."""
-    rule = find_rule(case.rule)
-    one = _MEMORY_FACTOR * (2 + len(rule.states)) * np.dtype(case.dtype).itemsize * case.size
+    numbers = (2 + len(find_rule(case.rule).states)) * case.size * len(timed_together(case, threads))
+    one = _MEMORY_FACTOR * np.dtype(case.dtype).itemsize * numbers
     free = 0.8 * available_memory()
     return one * contenders <= free, 2 * one <= free
 
@@ -161,15 +168,18 @@ def _failed(case: StepCase | TrainCase, name: str, why: str) -> Row:
     return Row(_public(case), name, CONTENDERS[name].role, "failed", why)
 
 
-def _step_row(case: StepCase, name: str, taken: list[list[float]], check: Mapping[str, Any] | None) -> Row:
+def _step_row(case: StepCase, name: str, taken: list[list[list[float]]], check: Mapping[str, Any] | None) -> Row:
+    seconds, *ordinary = (summarise(rounds).as_dict() for rounds in zip(*taken, strict=True))
     figures: dict[str, Any] = {"bytes": bytes_moved(case, find_rule(case.rule))}
+    if ordinary:
+        figures["ordinary"] = ordinary[0]
     status, note = "ok", ""
     if check is not None:
         figures["error"], limit = _number(check["error"]), STEP_TOLERANCE[case.dtype]
         if not check["error"] <= limit:
             status, note = "wrong", f"differs from float64 by {check['error']:.2g} of the change, more than {limit:g}"
     role = CONTENDERS[name].role
-    return Row(_public(case), name, role, status, note, summarise(taken).as_dict(), figures)
+    return Row(_public(case), name, role, status, note, seconds, figures)
 
 
 def _train_row(

@@ -26,7 +26,8 @@ class Row:
     seconds
         A :class:`~fastopt.bench.timing.Summary` by name of its fields: seconds a step, or a round of training.
     figures
-        What else was found: ``bytes``, ``error``, ``loss``, ``peak_bytes``, …
+        What else was found: ``bytes``, ``error``, ``loss``, ``peak_bytes``, …; ``ordinary`` is the summary of the
+        ordinary step that was timed together with this one.
     """
 
     case: Mapping[str, Any]

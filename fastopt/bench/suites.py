@@ -1,4 +1,4 @@
-"""The two benchmarks from beginning to end: who takes part, the cases one by one, the results."""
+"""The benchmarks from beginning to end: who takes part, the cases one by one, the results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..backends import why_missing
 from .cases import StepCase, TrainCase
 from .contenders import CONTENDERS
 from .crew import Crew
 from .results import Results
 from .rounds import Effort, measure_step, measure_training
 from .rows import Row
+from .starts import StartCase, measure_start
 
-__all__ = ["run_steps", "run_trainings"]
+__all__ = ["run_starts", "run_steps", "run_trainings"]
 
 
 def run_steps(results: Results, cases: Sequence[StepCase], names: Sequence[str], effort: Effort) -> Results:
@@ -24,6 +26,19 @@ def run_steps(results: Results, cases: Sequence[StepCase], names: Sequence[str],
 def run_trainings(results: Results, cases: Sequence[TrainCase], names: Sequence[str], effort: Effort) -> Results:
     """Measure every case with all contenders, and fill the results."""
     return _run(results, cases, names, effort, measure_training)
+
+
+def run_starts(results: Results, cases: Sequence[StartCase], repeats: int) -> Results:
+    """Measure every case whose backend is there in so many processes, and fill the results."""
+    reasons = {case.contender: why_missing(case.backend) for case in cases if case.backend}
+    results.missing = {name: reason for name, reason in reasons.items() if reason}
+    with _progress(len(cases)) as told:
+        for case in cases:
+            if case.contender not in results.missing:
+                told(_short(case))
+                results.rows.append(measure_start(case, repeats))
+            told(None)
+    return results
 
 
 def _run(
@@ -58,7 +73,9 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
         yield told
 
 
-def _short(case: StepCase | TrainCase) -> str:
+def _short(case: StepCase | TrainCase | StartCase) -> str:
     if isinstance(case, StepCase):
         return f"{case.kind} {case.rule} {case.size:,}"
+    if isinstance(case, StartCase):
+        return f"{case.kind} {case.contender} {case.cache}"
     return f"{case.name} batch {case.batch}"

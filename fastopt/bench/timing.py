@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Summary", "calibrate", "paired_ratio", "plan_round", "summarise", "time_samples", "without_gc"]
+__all__ = [
+    "Summary",
+    "calibrate",
+    "paired_ratio",
+    "plan_round",
+    "summarise",
+    "time_in_turns",
+    "time_samples",
+    "without_gc",
+]
 
 Run = Callable[[int], None]
 """Does its work that many times, and returns when it is done."""
@@ -20,6 +29,9 @@ _SAMPLE_SECONDS = 2e-4
 """The least length of a sample: thousands of times what reading the clock costs."""
 
 _MOST_SAMPLES = 100
+
+_MOST_TURNS = 10
+"""In a round, of what is timed together."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,19 @@ def time_samples(run: Run, calls: int, samples: int) -> list[float]:
             start = time.perf_counter()
             run(calls)
             seconds.append((time.perf_counter() - start) / calls)
+    return seconds
+
+
+def time_in_turns(runs: Sequence[Run], plans: Sequence[tuple[int, int]]) -> list[list[float]]:
+    """Return the samples of each by its own plan: some of the first, some of the second, some of the first again.
+
+    What slows the machine down for some milliseconds slows all of them.
+    """
+    turns = min(_MOST_TURNS, *(samples for _, samples in plans)) if len(plans) > 1 else 1
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(turns):
+        for taken, run, (calls, samples) in zip(seconds, runs, plans, strict=True):
+            taken += time_samples(run, calls, samples // turns)
     return seconds
 
 

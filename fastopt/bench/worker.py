@@ -18,11 +18,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..backends import why_missing
-from .cases import StepCase, TrainCase, case_from_dict, start_buffers, start_weights, training_data
+from .cases import StepCase, TrainCase, case_from_dict, start_buffers, start_weights, timed_together, training_data
 from .contenders import CONTENDERS, Contender, make_stepper, make_trainer
 from .contenders.base import Stepper, Trainer
 from .machine import peak_memory, reset_peak_memory
-from .timing import calibrate, time_samples
+from .timing import calibrate, time_in_turns
 from .validation import check_steps, mean_loss, step_error
 
 __all__ = ["Steps", "Trainings", "main", "serve"]
@@ -38,32 +38,35 @@ class Steps:
 
     def __init__(self, contender: Contender) -> None:
         self._contender = contender
-        self._stepper: Stepper | None = None
+        self._steppers: list[Stepper] = []
 
-    def start(self, case: StepCase) -> dict[str, Any]:
-        """Make the optimizer; return about how many seconds a step takes."""
-        self._stepper = None  # before the next one takes its memory
-        self._stepper = make_stepper(self._contender)(case, *start_buffers(case))
-        if case.kind == "denormal":
-            self._stepper.run(2)
-            self._stepper.load_gradient(np.zeros(case.size, case.dtype))
-            self._stepper.fill_state(_DENORMAL[case.dtype])
-        return {"seconds_per_call": calibrate(self._stepper.run)}
+    def start(self, case: StepCase, *, threads: int) -> dict[str, Any]:
+        """Make the optimizer, or two that are timed together; return about how many seconds a step of each takes."""
+        self._steppers = []  # before the next ones take their memory
+        self._steppers = [self._make(one) for one in timed_together(case, threads)]
+        return {"seconds_per_call": [calibrate(stepper.run) for stepper in self._steppers]}
 
-    def round(self, case: StepCase, *, calls: int, samples: int) -> dict[str, Any]:
-        """Return the seconds a step of each sample."""
-        assert self._stepper is not None
-        return {"seconds": time_samples(self._stepper.run, calls, samples)}
+    def round(self, case: StepCase, *, plans: list[tuple[int, int]]) -> dict[str, Any]:
+        """Return the seconds a step of each sample, for each optimizer that was made."""
+        return {"seconds": time_in_turns([stepper.run for stepper in self._steppers], plans)}
 
     def check(self, case: StepCase) -> dict[str, Any]:
         """Return how far the result is from float64's."""
-        self._stepper = None
+        self._steppers = []
         return {"error": step_error(case, make_stepper(self._contender))}
 
     def stop(self, case: StepCase) -> dict[str, Any]:
         """Give the memory back."""
-        self._stepper = None
+        self._steppers = []
         return {}
+
+    def _make(self, case: StepCase) -> Stepper:
+        stepper = make_stepper(self._contender)(case, *start_buffers(case))
+        if case.kind == "denormal":
+            stepper.run(2)
+            stepper.load_gradient(np.zeros(case.size, case.dtype))
+            stepper.fill_state(_DENORMAL[case.dtype])
+        return stepper
 
 
 class Trainings:

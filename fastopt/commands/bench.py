@@ -1,10 +1,10 @@
-"""``fastopt bench``: what a step and a training cost here, beside the machine's roof and beside other libraries."""
+"""``fastopt bench``: what a step, a training and a start cost here, beside the machine's roof and other libraries."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ _TRAIN = """\
 Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. All contenders
 start from the same weights and see the same rows in the same order; the exit status is 1 if a loss disagrees."""
 
+_START = """\
+Measure what a user waits for once, and what training takes: the time of the import, of the first optimizer with its
+first step, and of the first network with its first batch, each with what was compiled before (warm) and with nothing
+(cold); and by how much training raises the peak of memory, beside the bound that it should keep. Each figure is the
+median of several new processes."""
+
 _QUICK = "few and short rounds, to see whether it works: its figures mean little"
 
 
@@ -30,11 +36,12 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure speed on this machine",
-        description="Measure steps or training, fastopt's and its peers', or show results again.",
+        description="Measure steps or training, fastopt's and its peers', or fastopt's start, or show results again.",
     )
     suites = parser.add_subparsers(title="benchmarks", dest="suite", required=True, metavar="BENCHMARK")
     _add_step(suites)
     _add_train(suites)
+    _add_start(suites)
     _add_report(suites)
 
 
@@ -53,7 +60,6 @@ def _add_step(suites: Any) -> None:
         metavar="NAME",
         help="rules, FILE.py:NAME for your own, or 'all'; default sgd momentum adam",
     )
-    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
     parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help="default float32; or float64")
     parser.add_argument(
         "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7"
@@ -61,6 +67,7 @@ def _add_step(suites: Any) -> None:
     parser.add_argument(
         "--kinds", nargs="+", metavar="KIND", help="step, clip, denormal, threads, overhead; default all of them"
     )
+    _add_peers(parser)
     _add_common(parser)
 
 
@@ -74,20 +81,32 @@ def _add_train(suites: Any) -> None:
         help="default 784-128-10 784-1024-10 784-1024-1024-10",
     )
     parser.add_argument("--batches", nargs="+", type=_size, metavar="N", help="rows a step; default 1 8 32 128 1024")
-    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
     parser.add_argument(
         "--seconds", type=float, default=2.0, metavar="S", help="to measure each contender on a case; default 2"
     )
+    _add_peers(parser)
     _add_common(parser)
 
 
-def _add_common(parser: Any) -> None:
-    parser.add_argument("--threads", type=_size, metavar="N", help="of every contender; default: all processors")
+def _add_start(suites: Any) -> None:
+    parser = _suite(suites, "start", "the first step, the first training, and its memory", _START, _start)
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="import, step, fit, memory; default all of them")
+    parser.add_argument("--repeats", type=_size, metavar="N", help="processes for each figure; default 5")
+    _add_common(parser)
+    parser.set_defaults(plot=None)
+
+
+def _add_peers(parser: Any) -> None:
     parser.add_argument(
         "--peers", nargs="+", default=["all"], metavar="NAME", help="all, none, or names such as torch; default all"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
+
+
+def _add_common(parser: Any) -> None:
+    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
+    parser.add_argument("--threads", type=_size, metavar="N", help="of every contender; default: all processors")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the results, to report or compare later")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them")
     parser.add_argument("--quick", action="store_true", help=_QUICK)
 
 
@@ -117,7 +136,7 @@ def _step(arguments: argparse.Namespace) -> int:
         _known("dtype", arguments.dtype, ("float32", "float64")),
         sizes,
         threads,
-        _kinds(arguments),
+        _kinds(arguments, cases.KINDS),
     )
     peers = contenders.choose_peers(arguments.peers, contenders.step_contenders())
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
@@ -137,6 +156,17 @@ def _train(arguments: argparse.Namespace) -> int:
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
     effort = Effort(0.0, 2, 2) if arguments.quick else Effort(arguments.seconds, rounds=5)
     return _finish(suites.run_trainings(_new(arguments, threads), plan, names, effort), arguments)
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    from ..backends import BACKENDS
+    from ..bench import starts, suites
+
+    threads = _threads(arguments.threads)
+    backends = _known("backend", _backends(arguments), BACKENDS)
+    plan = starts.plan_starts(_kinds(arguments, starts.KINDS), backends, threads)
+    repeats = arguments.repeats or (1 if arguments.quick else 5)
+    return _finish(suites.run_starts(_new(arguments, threads), plan, repeats), arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -196,10 +226,8 @@ def _rules(given: Sequence[str]) -> list[str]:
     return names
 
 
-def _kinds(arguments: argparse.Namespace) -> list[str]:
-    from ..bench.cases import KINDS
-
-    return _known("kind", arguments.kinds or list(KINDS), KINDS)
+def _kinds(arguments: argparse.Namespace, known: Iterable[str]) -> list[str]:
+    return _known("kind", arguments.kinds or list(known), known)
 
 
 def _backends(arguments: argparse.Namespace) -> list[str]:

@@ -17,7 +17,7 @@ from .engine import launch, parts
 from .launch import parallel_threads
 from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH, PARTS
 from .rule import compiled_pass
-from .steps import LARGE_TILE, MOST_ROWS, ZEROS_FROM, Call, Of
+from .steps import LARGE_TILE, ZEROS_FROM, Call, Of, most_part_rows
 from .team import APART
 from .vectors import vector_bytes
 
@@ -137,7 +137,8 @@ class _NumbaTrainer:
         layers = self._network.layers
         leads = [_lead(layer.outputs) for layer in layers]
         self._workspace = aligned(2 * batch * sum(leads), self._dtype)
-        self._sums = aligned(PARTS * min(batch, MOST_ROWS) * max(leads), self._dtype)
+        in_parts = (min(batch, most_part_rows(layer.inputs, layer.outputs)) for layer in layers)
+        self._sums = aligned(PARTS * max(rows * lead for rows, lead in zip(in_parts, leads, strict=True)), self._dtype)
         self._places = np.arange(batch) * np.array([0, *leads])[:, None]
         self._zeros = np.zeros(batch, np.int64)
         self._layers = np.zeros((len(layers), Of.SIZE), np.int64)

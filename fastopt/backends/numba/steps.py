@@ -15,7 +15,7 @@ from .layers import PARTS
 from .memory import call_part, whole
 from .team import finish_item, next_item
 
-__all__ = ["LARGE_TILE", "MOST_ROWS", "ZEROS_FROM", "Call", "Of", "work"]
+__all__ = ["LARGE_TILE", "ZEROS_FROM", "Call", "Of", "most_part_rows", "work"]
 
 
 class Of(IntEnum):
@@ -152,13 +152,19 @@ def _part_rows(n_in: Any) -> Any:
     return _parts(_parts(n_in, 8), PARTS) * 8
 
 
+def most_part_rows(n_in: Any, n_out: Any) -> Any:
+    """Return the rows of the largest batch for which a layer is summed in parts."""
+    size = n_in * n_out
+    return 0 if size < PARTS_FROM else FEW_ROWS if size > PARTS_TO else MOST_ROWS
+
+
+_most_part_rows = inlined(most_part_rows)
+
+
 @inlined
 def _sum_parts(rows: Any, n_in: Any, n_out: Any) -> Any:
     """Return in how many parts a layer is summed."""
-    size = n_in * n_out
-    if size < PARTS_FROM or rows > MOST_ROWS or (rows > FEW_ROWS and size > PARTS_TO):
-        return 1
-    return _parts(n_in, _part_rows(n_in))
+    return 1 if rows > _most_part_rows(n_in, n_out) else _parts(n_in, _part_rows(n_in))
 
 
 @inlined
