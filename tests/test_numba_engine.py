@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from conftest import DTYPES, HYPER, bits, needs
-from naive_mlp import ACTIVATIONS, loss_and_gradient
+from naive_mlp import loss_and_gradient
 
 from fastopt import RULES, Optimizer
 from fastopt.backends.network import ACTIVATION_CODES, DenseSpec, NetworkSpec
