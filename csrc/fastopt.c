@@ -45,9 +45,12 @@ enum { COPY_ROWS = 32, CACHED_ROWS = 256 };
  * stay, and a shallow block lets the processor read ahead within rows. */
 enum { DEPTH = 256, SHALLOW_DEPTH = 64 };
 
-/* A tile of weight rows has at most about so many elements. All deltas are read for each tile: the larger the batch, the
- * taller the tiles, as long as one stays in the second-level cache. */
-enum { TILE = 2048, TALL_TILE = 65536, TALL_FROM = 64, TALLEST_TILE = 262144, TALLEST_FROM = 256 };
+/* A tile of weight rows has at most about so many elements, for batches of up to FEW_ROWS, of up to SOME_ROWS, and larger
+ * ones: a small batch's tile stays near the processor; a large one's makes up for reading all deltas for each tile. */
+enum { SMALL_TILE = 8192, MEDIUM_TILE = 32768, LARGE_TILE = 131072, SOME_ROWS = 64 };
+
+/* Inputs that are copied at a time, so that a block of them lies together: 128 KiB for a block of samples. */
+enum { COLUMNS_TOGETHER = 128 };
 
 /* Rows of weights lie on pages of their own, where no processor prefetches by itself. */
 enum { AHEAD = 16 };
@@ -73,7 +76,7 @@ static size_t divided(size_t n, size_t by) { return (n + by - 1) / by; }
 /* Rows of a tile: few enough to stay in the cache, whole blocks, and the same for each thread. */
 static size_t tile_rows(const fastopt_layer *layer, size_t batch, size_t threads)
 {
-    const size_t elements = batch < TALL_FROM ? TILE : batch < TALLEST_FROM ? TALL_TILE : TALLEST_TILE;
+    const size_t elements = batch <= FEW_ROWS ? SMALL_TILE : batch <= SOME_ROWS ? MEDIUM_TILE : LARGE_TILE;
     const size_t most = larger(elements / layer->outputs, BLOCK_ROWS);
     const size_t tiles = threads * divided(layer->inputs, threads * most);
 
