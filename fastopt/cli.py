@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for command in (train, predict, rules, info, bench):
         command.add_parser(commands)
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(_with_suite(sys.argv[1:] if arguments is None else arguments))
     try:
         status = int(parsed.run(parsed))
         sys.stdout.flush()  # here: a reader that has gone would otherwise be met at exit, outside this function
@@ -38,3 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"fastopt {parsed.command}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _with_suite(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``bench`` meaning ``bench step`` where an option follows at once."""
+    command, *rest = [*arguments] or [""]
+    if command == "bench" and rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help"):
+        return [command, "step", *rest]
+    return [*arguments]

@@ -631,3 +631,21 @@ def test_help_of_train_names_every_choice_and_hyper_parameter(capsys):
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "fastopt", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"fastopt {__version__}\n"
+
+
+def test_bench_with_options_alone_is_bench_step(ok):
+    options = [
+        "--rule",
+        "rmsprop",
+        "--dtype",
+        "float64",
+        "--sizes",
+        "100",
+        "--kinds",
+        "step",
+        "--peers",
+        "none",
+        "--quick",
+    ]
+    for command in (("bench", "step"), ("bench",)):
+        assert "rmsprop, float64" in ok(*command, *options)

@@ -2,7 +2,9 @@
 
 import io
 import signal
+import sys
 import threading
+import time
 import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +15,7 @@ from conftest import bits, contents
 
 from fastopt import MLP, Optimizer
 from fastopt.data import Dataset, Standardiser, digits, permutation, with_replacement
-from fastopt.nn import SAMPLING, Batches, ProgressBar, Training, stop_on_interrupt
+from fastopt.nn import SAMPLING, Batches, ProgressBar, Training, Waiting, stop_on_interrupt
 from fastopt.schedules import SCHEDULES
 
 N, FEATURES, CLASSES = 53, 6, 3
@@ -380,3 +382,20 @@ def test_an_ignored_ctrl_c_stays_ignored():
         assert len(list(training.run())) == 3
     assert not interrupt.happened
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_who_waits_at_a_terminal_is_told_what_for(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, disable, told in ((Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False)):
+        monkeypatch.setattr("sys.stderr", stream)
+        with Waiting("compiling", delay=0.01, disable=disable):
+            time.sleep(0.1)
+        assert stream.getvalue().startswith("\rcompiling (0 s)") == told
+        assert stream.getvalue().endswith("\r") == told
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with Waiting("compiling"):
+        pass
+    assert sys.stderr.getvalue() == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import BACKENDS
-from ..nn import ACTIVATIONS, INITIALISERS, LOSSES, SAMPLING, EpochResult, ProgressBar, stop_on_interrupt
+from ..nn import ACTIVATIONS, INITIALISERS, LOSSES, SAMPLING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
 from ..rules import RULES
 from ..run import MODEL_FILE, Run, new_folder
 from ..schedules import SCHEDULES
@@ -59,14 +59,19 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, save, draw; print where."""
     given = vars(arguments)
+    quiet = given.get("quiet", False)
+    with Waiting("getting ready: reads the data, compiles what is new to this machine", disable=quiet):
+        kept = _open(given)
+    return _train(kept, quiet=quiet)
+
+
+def _open(given: dict[str, Any]) -> Run:
     if "resume" in given:
         _refuse_changes(given)
-        kept = Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads"))
-    else:
-        settings = _settings(given)
-        folder = Path(given["out"]) if "out" in given else new_folder(_name(settings))
-        kept = Run.start(folder, settings, threads=given.get("threads"))
-    return _train(kept, quiet=given.get("quiet", False))
+        return Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads"))
+    settings = _settings(given)
+    folder = Path(given["out"]) if "out" in given else new_folder(_name(settings))
+    return Run.start(folder, settings, threads=given.get("threads"))
 
 
 def _add_data(group: Any) -> None:

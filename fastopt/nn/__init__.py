@@ -11,6 +11,7 @@ from .losses import LOSSES, Loss, LossScratch, get_loss
 from .mlp import MLP
 from .progress import ProgressBar
 from .training import SAMPLING, EpochResult, Position, Training
+from .waiting import Waiting
 from .workspace import Workspace
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Position",
     "ProgressBar",
     "Training",
+    "Waiting",
     "Workspace",
     "get_activation",
     "get_initialiser",

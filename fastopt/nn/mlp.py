@@ -23,6 +23,7 @@ from .layer import Layer
 from .losses import Loss, get_loss
 from .progress import ProgressBar
 from .training import EpochResult, Training
+from .waiting import Waiting
 from .workspace import Workspace
 
 __all__ = ["MLP"]
@@ -312,17 +313,18 @@ class MLP:
         >>> history[-1].train_accuracy > 0.9
         True
         """
-        training = Training(
-            self,
-            Optimizer(self.parameters, rule, layout=self.layout, **optimizer),
-            self._dataset("x", x, y),
-            test=None if test is None else self._dataset("test", *test),
-            epochs=epochs,
-            batch_size=batch_size,
-            sampling=sampling,
-            schedule=schedule,
-            seed=seed,
-        )
+        with Waiting("compiling for this processor; it is kept for the next time", disable=not progress):
+            training = Training(
+                self,
+                Optimizer(self.parameters, rule, layout=self.layout, **optimizer),
+                self._dataset("x", x, y),
+                test=None if test is None else self._dataset("test", *test),
+                epochs=epochs,
+                batch_size=batch_size,
+                sampling=sampling,
+                schedule=schedule,
+                seed=seed,
+            )
         with stop_on_interrupt(training) as interrupt, ProgressBar(training, delay=2.0, disable=not progress) as bar:
             history = list(training.run(on_progress=bar))
         if interrupt.happened:

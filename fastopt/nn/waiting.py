@@ -1,0 +1,51 @@
+"""A word to who waits for the compilers; nothing where nobody looks, since standard error is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+
+__all__ = ["Waiting"]
+
+
+class Waiting:
+    """Says on standard error what is being waited for, and for how long already, until it is there.
+
+    Parameters
+    ----------
+    what
+        One line.
+    delay
+        Seconds before anything is shown.
+    disable
+        Show nothing at all.
+    """
+
+    def __init__(self, what: str, *, delay: float = 1.0, disable: bool = False) -> None:
+        self._what, self._delay = what, delay
+        self._done = threading.Event()
+        self._thread = None if disable or not sys.stderr.isatty() else threading.Thread(target=self._show, daemon=True)
+
+    def _show(self) -> None:
+        start, wait = time.monotonic(), self._delay
+        line = ""
+        while not self._done.wait(wait):
+            line = f"{self._what} ({time.monotonic() - start:.0f} s)"
+            print(f"\r{line}", end="", file=sys.stderr, flush=True)
+            wait = 0.5
+        if line:
+            print(f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Waiting:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        if self._thread:
+            self._thread.join()
