@@ -22,7 +22,7 @@ enum { MOST_STATES = 3 };
 enum { BLOCK = 2048, LANES = 64, CHUNK = 16384, PARALLEL_FROM = 32768 };
 
 /* A pass fetches what it needs so many bytes later, a group of elements at a time: each page of each stream is new to the
- * processor's own prefetching, and the square roots leave it no room to wait. 16 % at ten million parameters. */
+ * processor's own prefetching, and the square roots leave it no room to wait. */
 enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
 
 /* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
@@ -49,7 +49,7 @@ enum { DEPTH = 256, SHALLOW_DEPTH = 64 };
  * ones: a small batch's tile stays near the processor; a large one's makes up for reading all deltas for each tile. */
 enum { SMALL_TILE = 8192, MEDIUM_TILE = 32768, LARGE_TILE = 131072, SOME_ROWS = 64 };
 
-/* Inputs that are copied at a time, so that a block of them lies together: 128 KiB for a block of samples. */
+/* Inputs that are copied at a time, so that a block of them lies together. */
 enum { COLUMNS_TOGETHER = 128 };
 
 /* Rows of weights lie on pages of their own, where no processor prefetches by itself. */
@@ -100,6 +100,12 @@ static size_t most_part_batch(const fastopt_layer *layer)
 static size_t sum_parts(const fastopt_layer *layer, size_t batch)
 {
     return batch > most_part_batch(layer) ? 1 : divided(layer->inputs, part_rows(layer));
+}
+
+/* Whether the deltas of a training by such batches hold the parts of its smaller last one, before there are deltas. */
+static int has_room_for_parts(const fastopt_layer *layer, size_t batch)
+{
+    return batch >= PARTS * most_part_batch(layer);
 }
 
 #ifdef _OPENMP

@@ -2,7 +2,7 @@
  *
  * The items of a phase are dealt out in equal runs, one a thread; who has finished its own waits a moment for the others,
  * then takes what they have not begun. A phase begins when all items of the one before are done. Nothing waits for a thread
- * that has no processor: a barrier would, for milliseconds. */
+ * that has not begun an item, as at a barrier: it may have no processor for milliseconds. */
 #ifndef FASTOPT_TEAM_H
 #define FASTOPT_TEAM_H
 

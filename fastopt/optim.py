@@ -325,6 +325,7 @@ class Optimizer:
     def _bind(self, gradients: Array) -> None:
         check_buffer("gradients", gradients, dtype=self.parameters.dtype, size=self.parameters.size)
         check_disjoint({"gradients": gradients, "parameters": self.parameters, **self.state})
+        self._gradients = None  # until all spans are bound: an exception may come between two
         for span in self._spans:
             buffers = (self.parameters[span.where], gradients[span.where], *span.states)
             span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.coefficients), buffers[1], None
@@ -351,7 +352,7 @@ class Optimizer:
         return span.sum_of_squares()
 
     def _put(self, coefficients: Array, values: Sequence[float]) -> None:
-        """Write the values, in a quarter of the time that NumPy takes for so few."""
+        """Write the values; NumPy would take longer for so few than the pass over a small buffer."""
         try:
             self._pack(coefficients, 0, *values)
         except OverflowError:  # too large for float32: that is Inf, as everywhere

@@ -195,7 +195,10 @@ def _case_name(case: Any) -> str:
     if case["suite"] == "step":
         return f"{case['kind']} of {case['rule']} {case['dtype']}, {case['size']:,} parameters"
     network = f"{_network(case)}, batch {case['batch']}"
-    return network if case["suite"] == "train" else f"{case['kind']} with {case['cache']} cache, {network}"
+    if case["suite"] == "train":
+        return network
+    start = f"{case['kind']} with {case['cache']} cache"
+    return f"{start}, {network}" if case["sizes"] else start
 
 
 def _network(case: Any) -> str:

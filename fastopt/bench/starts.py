@@ -124,7 +124,11 @@ def _ask(case: StartCase, **environment: str) -> float:
         raise Failure(f"no answer within {TIMEOUT:.0f} seconds") from None
     if done.returncode:
         raise Failure(brief((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]))
-    return float(done.stdout)
+    lines = done.stdout.split()
+    try:
+        return float(lines[-1])
+    except (IndexError, ValueError):
+        raise Failure(f"expected a number, got {brief(done.stdout)!r}") from None
 
 
 def _ask_without_cache(case: StartCase) -> float:

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import BACKENDS
-from ..nn import ACTIVATIONS, INITIALISERS, LOSSES, SAMPLING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
+from ..nn import (
+    ACTIVATIONS,
+    GETTING_READY,
+    INITIALISERS,
+    LOSSES,
+    SAMPLING,
+    EpochResult,
+    ProgressBar,
+    Waiting,
+    stop_on_interrupt,
+)
 from ..rules import RULES
 from ..run import MODEL_FILE, Run, new_folder
 from ..schedules import SCHEDULES
@@ -60,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, save, draw; print where."""
     given = vars(arguments)
     quiet = given.get("quiet", False)
-    with Waiting("getting ready: reads the data, compiles what is new to this machine", disable=quiet):
+    with Waiting(GETTING_READY, disable=quiet):
         kept = _open(given)
     return _train(kept, quiet=quiet)
 

@@ -11,11 +11,12 @@ from .losses import LOSSES, Loss, LossScratch, get_loss
 from .mlp import MLP
 from .progress import ProgressBar
 from .training import SAMPLING, EpochResult, Position, Training
-from .waiting import Waiting
+from .waiting import GETTING_READY, Waiting
 from .workspace import Workspace
 
 __all__ = [
     "ACTIVATIONS",
+    "GETTING_READY",
     "INITIALISERS",
     "LOSSES",
     "MLP",

@@ -23,7 +23,7 @@ from .layer import Layer
 from .losses import Loss, get_loss
 from .progress import ProgressBar
 from .training import EpochResult, Training
-from .waiting import Waiting
+from .waiting import GETTING_READY, Waiting
 from .workspace import Workspace
 
 __all__ = ["MLP"]
@@ -313,7 +313,7 @@ class MLP:
         >>> history[-1].train_accuracy > 0.9
         True
         """
-        with Waiting("compiling for this processor; it is kept for the next time", disable=not progress):
+        with Waiting(GETTING_READY, disable=not progress):
             training = Training(
                 self,
                 Optimizer(self.parameters, rule, layout=self.layout, **optimizer),

@@ -63,13 +63,13 @@ def _sums(losses: Any, right: Any, batch: Any, total: Any) -> Any:
     return total, count
 
 
-@kernel
+@kernel(digest=_digest())
 def _alone(call: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
     call_part(call[_RUN_WORK], data_address(call), 0)
     return _sums(losses, right, batch, total)
 
 
-@kernel(parallel=True)
+@kernel(digest=_digest(), parallel=True)
 def _together(call: Any, threads: Any, losses: Any, right: Any, batch: Any, total: Any) -> Any:
     address, table = call[_RUN_WORK], data_address(call)
     for thread in prange(threads):

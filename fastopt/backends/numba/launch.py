@@ -13,8 +13,10 @@ from numba import prange
 
 from ..protocol import Array
 from ..threads import is_forked_child
+from . import decorators, memory
 from .arrays import address
 from .decorators import inlined, kernel
+from .digest import digest_of
 from .memory import call_part, data_address
 
 __all__ = ["Pass", "bind", "parallel_threads", "threading_layer"]
@@ -36,6 +38,7 @@ class Pass(IntEnum):
 
 
 _CODE, _SIZE, _ITEM_SIZE, _UNIT = Pass.CODE.value, Pass.SIZE.value, Pass.ITEM_SIZE.value, Pass.UNIT.value
+_DIGEST = digest_of(decorators.__name__, memory.__name__)[:12]
 _GRADIENT, _COEFFICIENTS, _BUFFERS = Pass.GRADIENT.value, Pass.COEFFICIENTS.value, Pass.BUFFERS.value
 
 
@@ -50,13 +53,13 @@ def _run(table, low, high, zero_grad):  # type: ignore[no-untyped-def]
     call_part(table[_CODE], buffers, low, high - low, gradient, table[_COEFFICIENTS], zero_grad)
 
 
-@kernel
+@kernel(digest=_DIGEST)
 def _run_alone(table: Any, zero_grad: Any) -> None:
     """Run the pass that the table describes."""
     _run(table, 0, table[_SIZE], zero_grad)
 
 
-@kernel(parallel=True)
+@kernel(digest=_DIGEST, parallel=True)
 def _run_together(table: Any, zero_grad: Any, threads: Any) -> None:
     """Run it on that many threads."""
     size, unit = table[_SIZE], table[_UNIT]

@@ -22,8 +22,8 @@ __all__ = [
 
 RELU, LEAKY_RELU, SIGMOID, TANH = 1, 2, 3, 4
 
-TRANSPOSED, ONTO = 1, 2
-"""Kinds of forward products; of the usual kind, 0, the weights lie as they are multiplied."""
+TRANSPOSED = 1
+"""The kind of a forward product whose weights lie transposed; of the usual kind, 0, they lie as they are multiplied."""
 
 PARTS = 4
 """Parts of a layer's inputs that may be summed apart, and are then added in order."""
@@ -31,7 +31,7 @@ PARTS = 4
 PACKED_FROM = 16
 """Rows from which copying a panel of the weights pays: each copy is then read several times."""
 
-BATCH_TOGETHER = 256
+BATCH_TOGETHER = 128
 """Rows of a batch that are summed over at a time: a panel of so many rows of d stays in the first-level cache."""
 
 HIGH = 8
@@ -41,7 +41,7 @@ COPIED_FROM = (64, 512)
 """Rows and columns of d from which its panels, and a's columns, are copied, to be read in the order they lie."""
 
 COLUMNS_TOGETHER = 128
-"""Columns of a in a copy: 128 KiB, a small part of a second-level cache."""
+"""Columns of a in a copy: a small part of a second-level cache."""
 
 PACKED_DEPTH = 256
 """Rows of weights in a copy: 32 KiB, for a first-level cache of 48."""
@@ -100,7 +100,7 @@ def forward_range(  # type: ignore[no-untyped-def]
 ):
     """Write f(start + a·W) for that many rows and the columns first … last.
 
-    `start` is one row; of kind `ONTO`, it is what `out` holds. Of kind `TRANSPOSED`, W's columns are rows of w, and
+    `start` is one row. Of kind `TRANSPOSED`, W's columns are rows of w, and
     `start` is as long as a panel. `copy` has room for a panel.
     """
     lanes, transposed = lanes_of(w), kind == TRANSPOSED
@@ -115,8 +115,7 @@ def forward_range(  # type: ignore[no-untyped-def]
         )
         if rows == 1 and last - j >= 4 * panel and not transposed:
             columns = 4 * panel
-            s = o if kind == ONTO else b
-            forward_block(1, 8, 0, a, places, weights, stride, depth, s, 0, o, lead, columns, code, slope)
+            forward_block(1, 8, 0, a, places, weights, stride, depth, b, 0, o, lead, columns, code, slope)
         else:
             width = panel if columns > lanes else lanes
             k = 0
@@ -133,7 +132,7 @@ def forward_range(  # type: ignore[no-untyped-def]
                         copy_panel(2, 1, shifted(weights, k * stride), stride, count, columns, copy)
                     else:
                         copy_panel(1, 1, shifted(weights, k * stride), stride, count, columns, copy)
-                s, s_stride = (o, lead) if k or kind == ONTO else (b, 0)
+                s, s_stride = (o, lead) if k else (b, 0)
                 f = code if k + count == depth else 0
                 part = shifted(a, k)
                 _forward_rows(part, places, line, line_stride, count, s, s_stride, o, lead, rows, columns, f, slope)

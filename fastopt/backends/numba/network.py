@@ -133,34 +133,41 @@ class _NumbaTrainer:
         self._bound = (*buffers, inputs, targets)
 
     def _reserve(self, batch: int) -> None:
-        """Make room for what the layers give for `batch` rows, and for its derivatives."""
+        """Make room for what the layers give for `batch` rows, and for its derivatives.
+
+        What was there stays until everything new is: where memory ends half-way, smaller batches can still be trained.
+        """
         layers = self._network.layers
         leads = [_lead(layer.outputs) for layer in layers]
-        self._workspace = aligned(2 * batch * sum(leads), self._dtype)
-        in_parts = (min(batch, most_part_rows(layer.inputs, layer.outputs)) for layer in layers)
-        self._sums = aligned(PARTS * max(rows * lead for rows, lead in zip(in_parts, leads, strict=True)), self._dtype)
-        self._places = np.arange(batch) * np.array([0, *leads])[:, None]
-        self._zeros = np.zeros(batch, np.int64)
-        self._layers = np.zeros((len(layers), Of.SIZE), np.int64)
-        used = address(self._workspace)
-        for index, (layer, lead, row) in enumerate(zip(layers, leads, self._layers, strict=True)):
+        workspace = aligned(2 * batch * sum(leads), self._dtype)
+        in_parts = [most_part_rows(layer.inputs, layer.outputs) for layer in layers]
+        # Sums by parts are of batches this small: a larger one's deltas, which come later, hold those of its last rows.
+        apart = [batch < PARTS * rows for rows in in_parts]
+        sizes = (min(batch, rows) * lead * own for rows, lead, own in zip(in_parts, leads, apart, strict=True))
+        sums = aligned(PARTS * max(sizes), self._dtype)
+        places = np.arange(batch) * np.array([0, *leads])[:, None]
+        zeros = np.zeros(batch, np.int64)
+        table = np.zeros((len(layers), Of.SIZE), np.int64)
+        used = address(workspace)
+        for index, (layer, lead, row) in enumerate(zip(layers, leads, table, strict=True)):
             size = batch * lead * self._dtype.itemsize
             row[Of.INPUTS], row[Of.OUTPUTS], row[Of.OFFSET] = layer.inputs, layer.outputs, layer.offset
             row[Of.ACTIVATION], row[Of.LEAD] = ACTIVATION_CODES[layer.activation], lead
             row[Of.RESULT], row[Of.DELTA] = used, used + size
-            row[Of.PLACES] = address(self._places[index]) if index else -1
-            row[Of.OWN_PLACES] = address(self._places[index + 1])
+            row[Of.PLACES] = address(places[index]) if index else -1
+            row[Of.OWN_PLACES] = address(places[index + 1])
+            row[Of.SUMS] = address(sums) if apart[index] else row[Of.DELTA]
             used += 2 * size
-        self._call[Call.SUMS] = address(self._sums)
-        self._call[Call.LAYERS], self._call[Call.ZEROS] = address(self._layers), address(self._zeros)
+        self._held = (workspace, sums, places, zeros, table)
+        self._call[Call.LAYERS], self._call[Call.ZEROS] = address(table), address(zeros)
         self._capacity = batch
 
     def _reserve_rows(self, count: int) -> None:
         """Make room for the losses of `count` rows in one call."""
-        self._first_places = np.empty(count, np.int64)
-        self._losses, self._right = np.empty(count), np.empty(count, np.int64)
-        self._call[Call.PLACES] = address(self._first_places)
-        self._call[Call.LOSSES], self._call[Call.RIGHT] = address(self._losses), address(self._right)
+        places, losses, right = np.empty(count, np.int64), np.empty(count), np.empty(count, np.int64)
+        self._first_places, self._losses, self._right = places, losses, right
+        self._call[Call.PLACES] = address(places)
+        self._call[Call.LOSSES], self._call[Call.RIGHT] = address(losses), address(right)
         self._rows = count
 
 

@@ -19,7 +19,7 @@ __all__ = ["LARGE_TILE", "ZEROS_FROM", "Call", "Of", "most_part_rows", "work"]
 
 
 class Of(IntEnum):
-    """Places in the table of one layer; `RESULT` and `DELTA` are addresses in the workspace.
+    """Places in the table of one layer; `RESULT`, `DELTA` and `SUMS` (of parts) are addresses in the workspace.
 
     `PLACES` says where the rows of its inputs begin (-1 for the data), `OWN_PLACES` where those of its results do.
     """
@@ -33,13 +33,14 @@ class Of(IntEnum):
     DELTA = auto()
     PLACES = auto()
     OWN_PLACES = auto()
+    SUMS = auto()
     SIZE = auto()
 
 
 class Call(IntEnum):
     """Places in the table of one call: addresses, and numbers of things.
 
-    `TILES` and `COPIES` are each thread's own; `SUMS` has room for the parts of a layer's, `NOTHING` is a row of zeros.
+    `TILES` and `COPIES` are each thread's own; `NOTHING` is a row of zeros.
     """
 
     INPUTS = 0
@@ -66,7 +67,6 @@ class Call(IntEnum):
     TILE_SIZE = auto()
     COPIES = auto()
     COPY_SIZE = auto()
-    SUMS = auto()
     NOTHING = auto()
     ZEROS = auto()
     EIGHTS = auto()
@@ -179,7 +179,7 @@ def _part_item(item, call, layer, inputs, places, rows, part_columns, thread):  
     start = call[Call.NOTHING]
     if part == 0:
         start = weights + itemsize * n_in * n_out
-    out = call[Call.SUMS] + itemsize * part * rows * lead
+    out = layer[Of.SUMS] + itemsize * part * rows * lead
     copy = call[Call.COPIES] + itemsize * thread * call[Call.COPY_SIZE]
     run, constants, last = call[Call.RUN_FORWARD], call[Call.CONSTANTS], min(n_out, first + part_columns)
     x = inputs + itemsize * top
@@ -191,7 +191,7 @@ def _add_item(call, layer, rows, parts, top, count):  # type: ignore[no-untyped-
     """Add the parts of some rows, and apply the activation."""
     lead, itemsize = layer[Of.LEAD], call[Call.ITEM_SIZE]
     skip = itemsize * top * lead
-    sums, out, constants = call[Call.SUMS] + skip, layer[Of.RESULT] + skip, call[Call.CONSTANTS]
+    sums, out, constants = layer[Of.SUMS] + skip, layer[Of.RESULT] + skip, call[Call.CONSTANTS]
     run, code, n_out = call[Call.RUN_ADD], layer[Of.ACTIVATION], layer[Of.OUTPUTS]
     call_part(run, sums, rows * lead, parts, out, lead, count, n_out, code, constants)
 
