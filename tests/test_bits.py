@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from conftest import DTYPES, HYPER, bits, draw, needs
 
-from fastopt import RULES
+from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend, why_missing
 
 SIZES = (0, 1, 7, 31, 1000, 2049)
+# The last group of 64 elements is one of many, whole, or cut off where a whole one would end a block of 2048.
+SPANS = (1, 64, 1985, 2047, 2048, 4095, 65_535)
 ABOVE_PARALLEL = 100_003
 LEVELS = [] if why_missing("c") else get_backend("c").levels()
 DENORMAL = {"float32": 1e-40, "float64": 1e-310}
@@ -93,6 +95,69 @@ def test_sum_of_squares_is_the_same_number_everywhere_and_right(dtype, size, com
     # a sum of n squares in 64 lanes: at most n/64 roundings of a positive term on the way, the products not rounded
     exact = math.fsum(np.square(values, dtype="float64"))
     assert sums.pop() == pytest.approx(exact, rel=(2 + size / 64) * np.finfo("float64").eps, abs=0)
+
+
+def between_sentinels(values, size, dtype):
+    """Return a buffer of the values, and the larger one that it lies in."""
+    whole = np.full(size + 200, 7.5, dtype)
+    buffer = whole[100:-100]
+    buffer[:] = values
+    return buffer, whole
+
+
+def one_step_between_sentinels(backend, rule, dtype, size, threads, *, zero_grad):
+    """Return p and the states behind a step, the gradient, and all that lies around them."""
+    values = [draw(0, size, dtype), draw(1, size, dtype), *(0.0 for _ in rule.states)]
+    buffers, wholes = zip(*(between_sentinels(each, size, dtype) for each in values), strict=True)
+    own = rule.at_step(1, {"weight_decay": 0.0, **HYPER[rule.name]})
+    coefficients = np.array([0.75, 1.5, 0.0625, 0.99, *own], dtype)
+    backend.kernel(rule, np.dtype(dtype), threads)(buffers, coefficients)(zero_grad)
+    p, g, *states = buffers
+    return [p, *states], g, np.concatenate([[whole[:100], whole[-100:]] for whole in wholes])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", RULES)
+def test_zero_grad_sets_its_own_span_to_zero_and_nothing_else(name, dtype, threads, compiled):
+    for size in SPANS:
+        plain, kept, _ = one_step_between_sentinels(
+            get_backend(compiled), RULES[name], dtype, size, threads, zero_grad=False
+        )
+        updated, zeroed, around = one_step_between_sentinels(
+            get_backend(compiled), RULES[name], dtype, size, threads, zero_grad=True
+        )
+        assert bits(*updated) == bits(*plain), f"{size} elements"
+        assert bits(kept, zeroed) == bits(draw(1, size, dtype), np.zeros(size, dtype)), f"{size} elements"
+        assert (around == 7.5).all(), f"{size} elements"
+
+
+def three_steps_of_two_groups(backend, dtype, size, threads):
+    """Return p and the states; zero_grad is set, and the biases behind the weights are another group."""
+    layout = Layout({"w": (size,), "b": (45,)}, groups={"b": "bias"})
+    p, groups = draw(0, layout.size, dtype), {"bias": {"lr": 0.5, "weight_decay": 0.0}}
+    optimizer = Optimizer(
+        p, "adam", layout=layout, groups=groups, backend=backend, threads=threads, zero_grad=True, **HYPER["adam"]
+    )
+    for t in range(1, 4):
+        g = draw(t, layout.size, dtype)
+        optimizer.step(g)
+        assert not g.any()
+    return [p, *optimizer.state.values()]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [2025, 65_535])
+def test_zero_grad_of_a_group_leaves_the_next_one_its_gradient(size, dtype, threads, compiled):
+    results = three_steps_of_two_groups(compiled, dtype, size, threads)
+    # Three updates, each of about ten roundings of numbers of the size of normal draws.
+    tolerance = 50 * np.finfo(dtype).eps
+    for given, expected in zip(results, three_steps_of_two_groups("reference", dtype, size, 1), strict=True):
+        np.testing.assert_allclose(given, expected, rtol=tolerance, atol=tolerance)
+    for other in ("numba", "c"):
+        if why_missing(other) is None:
+            assert bits(*three_steps_of_two_groups(other, dtype, size, 1)) == bits(*results)
 
 
 def is_denormal(values):

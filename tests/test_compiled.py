@@ -98,6 +98,58 @@ def test_the_name_changes_with_what_the_code_comes_from():
     assert len(names) == 2
 
 
+def name_of_pass(name, dtype="float32", **changed):
+    """Return the name that a rule's pass would be compiled under if these of its module were others."""
+    from fastopt.backends.numba import rule as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "part", lambda function, *signature: function.__name__)
+        for which, value in changed.items():
+            patch.setattr(module, which, value)
+        return module.compiled_pass.__wrapped__(RULES[name], np.dtype(dtype))
+
+
+def test_the_name_of_a_pass_changes_with_its_rule_dtype_loop_and_helpers():
+    from fastopt.backends.numba.rule import _LOOP
+
+    names = {
+        name_of_pass("sgd"),
+        name_of_pass("adam"),
+        name_of_pass("sgd", "float64"),
+        name_of_pass("sgd", _LOOP=_LOOP + "    # another one\n"),
+        name_of_pass("sgd", digest_of=lambda *modules: "of other sources"),
+    }
+    assert len(names) == 5
+    assert name_of_pass("sgd") in names
+
+
+def test_the_helpers_of_a_pass_are_all_in_its_digest():
+    from fastopt.backends.numba import rule as module
+
+    asked, spaces = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "part", lambda function, *signature: spaces.append(function.__globals__))
+        patch.setattr(module, "digest_of", lambda *modules: asked.extend(modules) or "")
+        module.compiled_pass.__wrapped__(RULES["sgd"], np.dtype("float32"))
+    helpers = [value for name, value in spaces[0].items() if name in vars(module) and hasattr(value, "__module__")]
+    assert helpers
+    assert {module.__name__, *(helper.__module__ for helper in helpers)} <= set(asked)
+
+
+def test_the_engine_s_parts_and_every_launch_carry_a_digest_in_their_names():
+    from fastopt.backends.numba import engine, launch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_work", engine._work.__wrapped__)
+        patch.setattr(engine, "part", lambda function, *signature, digest: f"{function.__name__}_{digest}")
+        names = [*engine.parts.__wrapped__(np.dtype("float32")).values()]
+    for kernel in (engine._alone, engine._together, launch._run_alone, launch._run_together):
+        names.append(kernel.py_func.__name__)
+        assert kernel.py_func.__qualname__ == names[-1]  # Numba's cache goes by this one
+    assert len(set(names)) == 10
+    assert all(re.fullmatch(r"[a-z_]+_[0-9a-f]{12}", name) for name in names)
+
+
 BUILT_IN = "from fastopt import RULES\nmine = RULES['adagrad']\n"
 OWN = """\
 from fastopt import fma, rule

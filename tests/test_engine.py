@@ -17,14 +17,28 @@ LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
 ROWS = 40
 # Inputs in four parts, in three, in two, in four of unequal length, and in four for small batches alone.
 IN_PARTS = [(300, 260), (20, 1000), (9, 2000), (133, 131, 140), (600, 500)]
+# A batch, and the one behind it, the last of its epoch. Batches of up to 256 rows are summed in parts, which lie in the
+# deltas' memory where that is for four times as many.
+LARGE_BATCHES = [*itertools.product((256, 257, 300, 1100), (1, 200)), (1023, 256), (1024, 256)]
+# One layer in parts; one that is wider than its inputs; two layers in parts, one above the other.
+LARGE_SIZES = [(300, 150, 10), (40, 600, 10), (300, 150, 120, 10)]
+# And a layer of so many weights that batches of up to 16 rows alone are summed in parts.
+LARGE_CASES = [*itertools.product(LARGE_SIZES, LARGE_BATCHES), *(((600, 500, 10), (64, last)) for last in (1, 16))]
 
 
-def data(model, loss, seed=0):
+@pytest.fixture(autouse=True)
+def _six_numba_threads(monkeypatch):
+    """Numba cuts a training into up to six shares, however many processors there are."""
+    if why_missing("numba") is None:
+        monkeypatch.setattr("fastopt.backends.numba.network.parallel_threads", lambda: 6)
+
+
+def data(model, loss, seed=0, rows=ROWS):
     """Inputs with zeros among them, and targets of the loss's form, in the model's dtype."""
     rng = np.random.default_rng(seed)
     n_in, n_out = model.sizes[0], model.sizes[-1]
-    x = rng.standard_normal((ROWS, n_in)) * (rng.random((ROWS, n_in)) < 0.7)
-    y = rng.integers(0, n_out, ROWS) if loss == LOSSES[0] else rng.random((ROWS, n_out))
+    x = rng.standard_normal((rows, n_in)) * (rng.random((rows, n_in)) < 0.7)
+    y = rng.integers(0, n_out, rows) if loss == LOSSES[0] else rng.random((rows, n_out))
     return model.check_data(x, y)
 
 
@@ -83,6 +97,18 @@ def test_gradient_of_layers_summed_in_parts_is_the_independent_one(sizes, activa
 
 
 @pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize(("rows", "threads"), [(256, 6), (300, 1), (300, 6)])
+@pytest.mark.parametrize("sizes", LARGE_SIZES, ids=str)
+def test_gradient_of_large_batches_is_the_independent_one(sizes, rows, threads, backend):
+    model = MLP(sizes, activation="leaky_relu", dtype="float64", seed=2)
+    x, y = data(model, LOSSES[0], rows=rows)
+    expected = naive(model, x, y)
+    given = gradient(model, backend, x, y, rows=rows, threads=threads)
+    assert given[0] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(given[1], expected[1], rtol=0, atol=1e-12 * np.abs(expected[1]).max())
+
+
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("kink", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 def test_subgradient_at_a_kink_is_the_chosen_one(activation, kink, backend):
@@ -98,17 +124,20 @@ def test_subgradient_at_a_kink_is_the_chosen_one(activation, kink, backend):
     np.testing.assert_allclose(model.layout.views(given)["layers.0.bias"], slope * delta, rtol=1e-15)
 
 
-def trained(backend, dtype="float32", *, rule="adam", threads=1, first=False, batch=7, sizes=(50, 70, 33, 10), **more):
-    """Parameters and states after two epochs; `first` forces the gradient to be made before the update."""
+def trained(
+    backend, dtype="float32", *, rule="adam", threads=1, first=False, sizes=(50, 70, 33, 10), rows=ROWS, batch=7,
+    epochs=2, **more,
+):  # fmt: skip
+    """Parameters and states after the epochs; `first` forces the gradient to be made before the update."""
     model = MLP(sizes, activation="tanh", dtype=dtype, seed=4)
-    x, y = data(model, LOSSES[0])
+    x, y = data(model, LOSSES[0], rows=rows)
     limit = {"max_norm": 1e30} if first else {}
     groups = {"bias": {"weight_decay": 0.0}}
     optimizer = Optimizer(
         model.parameters, rule, layout=model.layout, groups=groups, weight_decay=0.01, backend=backend, threads=threads,
         **limit, **more,
     )  # fmt: skip
-    results = list(steps_of(model, optimizer, x, y, batch_size=batch, epochs=2, schedule="cosine").run())
+    results = list(steps_of(model, optimizer, x, y, batch_size=batch, epochs=epochs, schedule="cosine").run())
     losses = [(result.train_loss, result.train_accuracy) for result in results]
     return bits(model.parameters, *optimizer.state.values()), losses, optimizer.steps
 
@@ -121,7 +150,7 @@ def test_update_in_backward_gives_the_bits_of_gradient_first(rule, dtype, backen
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-@pytest.mark.parametrize(("batch", "threads"), list(itertools.product((1, 3, 8, ROWS), (2, 3))))
+@pytest.mark.parametrize(("batch", "threads"), list(itertools.product((1, 3, 8, ROWS), (2, 3, 6))))
 def test_threads_change_no_bit(batch, threads, backend):
     wide = (300, 260, 140, 10)
     assert trained(backend, batch=batch, threads=threads, sizes=wide) == trained(backend, batch=batch, sizes=wide)
@@ -143,6 +172,32 @@ def test_numba_and_c_agree_on_layers_summed_in_parts(sizes, batch):
         for backend, threads in itertools.product(("numba", "c"), (1, 2, 6))
     ]
     assert all(result == results[0] for result in results)
+
+
+@pytest.mark.skipif(why_missing("numba") is not None or why_missing("c") is not None, reason="needs numba and c")
+@pytest.mark.parametrize(("sizes", "batches"), LARGE_CASES, ids=str)
+def test_numba_and_c_agree_on_large_batches(sizes, batches):
+    results = [
+        trained(backend, sizes=sizes, rows=sum(batches), batch=batches[0], threads=threads, epochs=1)
+        for backend, threads in itertools.product(("numba", "c"), (1, 2, 6))
+    ]
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("sizes", "batches"), LARGE_CASES, ids=str)
+def test_a_last_batch_is_trained_on_as_one_in_memory_of_its_own(sizes, batches, dtype, backend):
+    def run(trainings):
+        model = MLP(sizes, activation="tanh", dtype=dtype, seed=4)
+        x, y = data(model, LOSSES[0], rows=sum(batches))
+        optimizer = Optimizer(model.parameters, "adam", layout=model.layout, backend=backend, threads=6)
+        for rows, batch in trainings:
+            list(steps_of(model, optimizer, x[rows], y[rows], batch_size=batch, epochs=1).run())
+        return bits(model.parameters, *optimizer.state.values()), optimizer.steps
+
+    first, last = batches
+    assert run([(slice(None), first)]) == run([(slice(first), first), (slice(first, None), last)])
 
 
 @needs("c")
