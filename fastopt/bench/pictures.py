@@ -102,7 +102,7 @@ def _bars(axes: Any, cases: list[list[Row]]) -> None:
     axes.set_xticks(range(len(cases)), [str(rows[0].case["batch"]) for rows in cases])
     axes.set(yscale="log", xlabel="batch", ylabel="samples/s")
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def _names(cases: list[list[Row]]) -> list[str]:
