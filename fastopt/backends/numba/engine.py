@@ -19,7 +19,19 @@ from .steps import Call, work
 
 __all__ = ["launch", "parts"]
 
-_SOURCES = ("decorators", "exp", "intrinsics", "layers", "losses", "memory", "part", "products", "steps", "team", "vectors")
+_SOURCES = (
+    "decorators",
+    "exp",
+    "intrinsics",
+    "layers",
+    "losses",
+    "memory",
+    "part",
+    "products",
+    "steps",
+    "team",
+    "vectors",
+)
 
 
 _RUN_WORK = Call.RUN_WORK.value
