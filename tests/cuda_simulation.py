@@ -135,7 +135,7 @@ def steps_in_the_simulator(name, dtype, size, *, offset=0, gradient_offset=0, **
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
 def test_operations_and_their_order_are_those_of_the_cpu(name, dtype, exact):
-    for size in SIZES:
+    for size in (3, 37):
         options = {"clip_value": 0.9, "max_norm": 4.0}
         assert steps_in_the_simulator(name, dtype, size, **options) == steps_on_the_cpu(name, dtype, size, **options)
 
@@ -195,7 +195,7 @@ def test_sum_of_squares_is_the_cpu_s(dtype, size, exact):
     if dtype == "float64" and size > 65:
         size = 500  # exact fractions are slow
     values = draw(0, size, dtype)
-    (buffer,) = [get_backend("cuda").device.wrap(DeviceArray(values))]
+    buffer = get_backend("cuda").device.wrap(DeviceArray(values))
     assert get_backend("cuda").sum_of_squares(buffer, 1)() == get_backend("numba").sum_of_squares(values, 1)()
 
 

@@ -57,7 +57,7 @@ class CudaBackend:
         with self._lock:
             try:
                 kernel, block = compiled_pass(rule, dtype)
-            except shim.TypingError as error:
+            except shim.TYPING_ERRORS as error:
                 raise does_not_compile(rule, dtype, error) from error
 
         def on(buffers: Sequence[DeviceBuffer], coefficients: Array) -> Run:

@@ -11,10 +11,16 @@ from ..protocol import Array, Run
 from . import shim
 from .memory import DeviceBuffer
 
-__all__ = ["BLOCK", "VECTOR_BYTES", "bind", "elements_before_vectors"]
+__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_before_vectors"]
 
 BLOCK = 256
-"""Threads of a block: eight warps, of which any GPU holds several blocks at a time."""
+"""Threads of a block: eight warps."""
+
+BLOCKS = {"float32": 4, "float64": 3}
+"""Blocks that a multiprocessor holds at a time at the least: of its 65,536 registers a thread then gets 64, or 80.
+
+With 64, divisions and roots in float64 would spill.
+"""
 
 VECTOR_BYTES = 16
 """The most that one instruction of a thread loads or stores."""

@@ -55,7 +55,7 @@ def sum_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 @cache
 def _compiled(dtype: np.dtype[Any]) -> Any:
-    return kernel(sum_function, sum_signature(dtype), LANES)
+    return kernel(sum_function, sum_signature(dtype), (LANES,))
 
 
 class SumOfSquares:

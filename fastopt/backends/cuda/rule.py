@@ -19,7 +19,7 @@ from ...rules.vocabulary import clip
 from ..protocol import coefficient_count
 from ..source import buffer_names, element_source, positional, unique_name
 from . import launch
-from .launch import VECTOR_BYTES
+from .launch import BLOCKS, VECTOR_BYTES
 from .shim import cuda, from_dtype, inlined, kernel, types
 from .words import fetch, fma, same_dtype, store, strict_arithmetic
 
@@ -57,7 +57,7 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, int]:
 
 @cache
 def _compiled(rule: Rule, dtype: np.dtype[Any], block: int) -> Any:
-    return kernel(pass_function(rule, dtype), pass_signature(rule, dtype), block)
+    return kernel(pass_function(rule, dtype), pass_signature(rule, dtype), (block, BLOCKS[dtype.name]))
 
 
 def pass_signature(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, ...]:

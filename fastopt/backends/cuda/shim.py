@@ -13,9 +13,10 @@ from typing import Any
 import numba_cuda  # noqa: F401 - Numba alone has a module numba.cuda too, an old one: this says that it is missing
 import numpy as np
 from numba import cuda, njit
+from numba.core.errors import TypingError
 from numba.cuda import types
 from numba.cuda.core import config
-from numba.cuda.core.errors import TypingError
+from numba.cuda.core import errors as cuda_errors
 from numba.cuda.np.numpy_support import from_dtype
 
 if not (simulated := bool(config.ENABLE_CUDASIM)):
@@ -23,6 +24,7 @@ if not (simulated := bool(config.ENABLE_CUDASIM)):
     from numba.cuda.typing.templates import infer_global, make_intrinsic_template
 
 __all__ = [
+    "TYPING_ERRORS",
     "TypingError",
     "array_view",
     "check_gpu",
@@ -40,6 +42,9 @@ __all__ = [
     "types",
     "use_strict_arithmetic",
 ]
+
+TYPING_ERRORS = (TypingError, cuda_errors.TypingError)
+"""What the compiler raises for a function that has no types: Numba's own error or its copy."""
 
 inlined: Callable[..., Any] = (lambda function: function) if simulated else njit(inline="always")
 """Makes a function part of the kernels that call it; as one of their own it could not be compiled without a GPU."""
@@ -64,14 +69,16 @@ def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def kernel(function: Callable[..., Any], signature: tuple[Any, ...], block: int) -> Any:
-    """Return what launches the function in blocks of at most that many threads, compiled for the current GPU.
+def kernel(function: Callable[..., Any], signature: tuple[Any, ...], bounds: tuple[int, ...]) -> Any:
+    """Return what launches the function, compiled for the current GPU.
+
+    `bounds` are the most threads of a block, and how many blocks a multiprocessor has registers for at the least.
 
     It is not optimized again when it is linked: what runs is the PTX that the tests look at.
     """
     if simulated:
         return cuda.jit(function)
-    return cuda.jit(signature, launch_bounds=block, lto=False)(function)
+    return cuda.jit(signature, launch_bounds=bounds, lto=False)(function)
 
 
 def stands_for(function: Callable[..., Any]) -> Callable[[Any], Any]:
