@@ -65,4 +65,5 @@ class _OnDevice:
 
     def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
         check_device_buffer(name, array, dtype=dtype, size=size)
-        return self._device.wrap(array)
+        buffer: Array = self._device.wrap(array)
+        return buffer

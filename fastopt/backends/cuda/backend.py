@@ -60,7 +60,7 @@ class CudaBackend:
             except shim.TYPING_ERRORS as error:
                 raise does_not_compile(rule, dtype, error) from error
 
-        def on(buffers: Sequence[DeviceBuffer], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Any], coefficients: Array) -> Run:
             return bind(kernel, block, buffers, coefficients)
 
         return on

@@ -35,7 +35,7 @@ def sum_function(values, sums):  # type: ignore[no-untyped-def]
     total = float64(0)
     while i < stop:
         x = float64(values[i])
-        total = fma(x, x, total)
+        total = fma(x, x, total)  # type: ignore[assignment]
         i += _LANES
     lanes[lane] = total
     width = _HALF
