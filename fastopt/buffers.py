@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Layout", "Segment", "aligned_zeros", "check_buffer", "check_disjoint"]
+__all__ = [
+    "DTYPES",
+    "Layout",
+    "Segment",
+    "aligned_zeros",
+    "check_buffer",
+    "check_device_buffer",
+    "check_device_disjoint",
+    "check_disjoint",
+]
 
 _CACHE_LINE = 64  # bytes
 
 DTYPES = ("float32", "float64")
+
+_INTERFACE = "__cuda_array_interface__"
 
 
 @dataclass(frozen=True)
@@ -128,34 +139,107 @@ def check_buffer(
         It is not 1-D, not contiguous, not aligned, read-only, or has another size.
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name}: got {type(array).__name__}, expected a 1-D NumPy array of float32 or float64")
-    expected = DTYPES if dtype is None else (dtype.name,)
-    if array.dtype.name not in expected or not array.dtype.isnative:
+        on_device = "; it lies on a GPU: choose backend='cuda'" if hasattr(array, _INTERFACE) else ""
         raise TypeError(
-            f"{name}: got dtype {array.dtype.str if not array.dtype.isnative else array.dtype.name}, expected "
+            f"{name}: got {type(array).__name__}, expected a 1-D NumPy array of float32 or float64{on_device}"
+        )
+    _check_kind(name, array.dtype, array.shape, dtype, size)
+    _check_memory(name, array.itemsize, array.strides[0], array.flags.c_contiguous, array.flags.aligned)
+    _check_writable(name, array.flags.writeable)
+    return array
+
+
+def check_device_buffer(
+    name: str,
+    array: object,
+    *,
+    dtype: np.dtype[Any] | None = None,
+    size: int | None = None,
+) -> None:
+    """Say what is wrong with `array` unless it lies on a GPU and a kernel may update it in place.
+
+    Raises
+    ------
+    TypeError
+        It has no CUDA array interface, or another dtype.
+    ValueError
+        It is not 1-D, not contiguous, not aligned, masked, read-only, or has another size.
+    """
+    if isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name}: got a NumPy array, which lies in the host's memory, expected an array on the GPU, since it is "
+            "updated in place; move it there once, for example with cupy.asarray, and keep the result"
+        )
+    interface = getattr(array, _INTERFACE, None)
+    if interface is None:
+        raise TypeError(
+            f"{name}: got {type(array).__name__}, expected a 1-D array of float32 or float64 on the GPU that has "
+            f"a {_INTERFACE}, such as those of CuPy, PyTorch and Numba"
+        )
+    own, shape, (address, read_only) = np.dtype(interface["typestr"]), tuple(interface["shape"]), interface["data"]
+    _check_kind(name, own, shape, dtype, size)
+    (stride,) = interface.get("strides") or (own.itemsize,)
+    contiguous = stride == own.itemsize or shape[0] < 2
+    _check_memory(name, own.itemsize, stride, contiguous, address % own.itemsize == 0)
+    _check_writable(name, not read_only)
+    if interface.get("mask") is not None:
+        raise ValueError(f"{name}: got a masked array, expected one without a mask")
+
+
+def _check_kind(
+    name: str, got: np.dtype[Any], shape: tuple[int, ...], dtype: np.dtype[Any] | None, size: int | None
+) -> None:
+    expected = DTYPES if dtype is None else (dtype.name,)
+    if got.name not in expected or not got.isnative:
+        raise TypeError(
+            f"{name}: got dtype {got.str if not got.isnative else got.name}, expected "
             f"{' or '.join(expected)}; convert it once with .astype({expected[0]!r}) and keep the result"
         )
-    if array.ndim != 1:
+    if len(shape) != 1:
         raise ValueError(
-            f"{name}: got shape {array.shape}, expected one dimension; pass array.reshape(-1), "
+            f"{name}: got shape {shape}, expected one dimension; pass array.reshape(-1), "
             "a view of the same memory when the array is contiguous"
         )
-    if size is not None and array.size != size:
-        raise ValueError(f"{name}: got {array.size} elements, expected {size}, one for each parameter")
-    if not array.flags.c_contiguous:
+    if size is not None and shape[0] != size:
+        raise ValueError(f"{name}: got {shape[0]} elements, expected {size}, one for each parameter")
+
+
+def _check_memory(name: str, item_size: int, stride: int, contiguous: bool, aligned: bool) -> None:
+    if not contiguous:
         raise ValueError(
-            f"{name}: got a strided view (stride {array.strides[0]} bytes), expected contiguous memory; "
+            f"{name}: got a strided view (stride {stride} bytes), expected contiguous memory; "
             "an update in place needs the buffer itself, not a copy of it"
         )
-    if not array.flags.aligned:
-        raise ValueError(f"{name}: got memory that is not aligned to {array.itemsize} bytes; allocate it with NumPy")
-    if not array.flags.writeable:
+    if not aligned:
+        raise ValueError(f"{name}: got memory that is not aligned to {item_size} bytes; allocate it with NumPy")
+
+
+def _check_writable(name: str, writable: bool) -> None:
+    if not writable:
         raise ValueError(f"{name}: got read-only memory, expected writable memory, since it is updated in place")
-    return array
 
 
 def check_disjoint(arrays: Mapping[str, NDArray[Any]]) -> None:
     """Raise ValueError when two of the named buffers share memory."""
     for (first, a), (second, b) in combinations(arrays.items(), 2):
         if a.size and b.size and np.may_share_memory(a, b):
-            raise ValueError(f"{first} and {second} overlap in memory; give each its own buffer")
+            raise _overlap(first, second)
+
+
+def check_device_disjoint(arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError when two of the named buffers on the GPU share memory."""
+    for (first, a), (second, b) in combinations(arrays.items(), 2):
+        (start, stop), (other_start, other_stop) = _extent(a), _extent(b)
+        if max(start, other_start) < min(stop, other_stop):
+            raise _overlap(first, second)
+
+
+def _extent(array: Any) -> tuple[int, int]:
+    """Return the addresses of a contiguous array's first byte, and of the one behind its last."""
+    interface = getattr(array, _INTERFACE)
+    address = interface["data"][0]
+    return address, address + math.prod(interface["shape"]) * np.dtype(interface["typestr"]).itemsize
+
+
+def _overlap(first: str, second: str) -> ValueError:
+    return ValueError(f"{first} and {second} overlap in memory; give each its own buffer")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ._errors import unknown_name, whole_number
 from .backends import Backend, NetworkSpec, Run, Trainer, available_cores, coefficient_count, get_backend
-from .buffers import Layout, Segment, aligned_zeros, check_buffer, check_disjoint
+from .buffers import Layout, Segment
 from .clipping import clip_factors
+from .memory import Memory, memory_of
 from .rules import Hyper, Rule, check_hyper, get_rule
 
 __all__ = ["Optimizer"]
@@ -48,15 +49,17 @@ class Optimizer:
 
     Parameters
     ----------
-    parameters : ndarray
-        1-D, contiguous, writable, float32 or float64. Updated in place, never copied.
+    parameters : ndarray or device array
+        1-D, contiguous, writable, float32 or float64. Updated in place, never copied. For the backend ``cuda`` an array
+        that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__``; for every other one
+        a NumPy array.
     rule : str or Rule
         Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
     layout : Layout, optional
         Names and groups of the segments of `parameters`; one segment by default.
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
-    backend : {"numba", "c", "reference"}, optional
+    backend : {"numba", "c", "cuda", "reference"}, optional
         Numba by default, C where Numba is missing.
     threads : int, optional
         Threads of a pass; by default the processors of this process. Small buffers are updated by one.
@@ -118,12 +121,15 @@ class Optimizer:
         zero_grad: bool = False,
         **hyper: Any,
     ) -> None:
-        self.parameters = check_buffer("parameters", parameters)
+        self._backend: Backend = get_backend(backend)
+        self._memory: Memory = memory_of(self._backend)
+        self.parameters = parameters
+        self._parameters = self._memory.take("parameters", parameters)
         self.rule = get_rule(rule)
         self._hyper = check_hyper(self.rule, hyper)
-        self.layout = layout or Layout({"parameters": parameters.shape})
-        if self.layout.size != parameters.size:
-            raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {parameters.size}")
+        self.layout = layout or Layout({"parameters": self._parameters.shape})
+        if self.layout.size != self._parameters.size:
+            raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {self._parameters.size}")
         self.clip_value = _limit("clip_value", clip_value)
         self.max_norm = _limit("max_norm", max_norm)
         self.max_segment_norm = _limit("max_segment_norm", max_segment_norm)
@@ -131,18 +137,18 @@ class Optimizer:
         self.maximize = maximize
         self.zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
-        self.state = {name: aligned_zeros(parameters.size, parameters.dtype) for name in self.rule.states}
+        size, dtype = self._parameters.size, self._parameters.dtype
+        self.state = {name: self._memory.zeros(size, dtype) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0
-        self._backend: Backend = get_backend(backend)
-        self._kernel = self._backend.kernel(self.rule, parameters.dtype, self.threads)
+        self._kernel = self._backend.kernel(self.rule, dtype, self.threads)
         self._groups = self._group_hyper(groups or {})
         self._arguments = self._rule_arguments()
         self._spans = self._cut()
         self._gradients: Array | None = None
-        self._shape = parameters.shape
-        number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(parameters.dtype).name]
+        self._shape = self._parameters.shape
+        number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(dtype).name]
         self._pack: Callable[..., None] = struct.Struct(f"{coefficient_count(self.rule)}{number}").pack_into
 
     @property
@@ -191,7 +197,7 @@ class Optimizer:
         if not self._scale(grad_scale):
             self.skipped += 1
             if self.zero_grad:
-                gradients.fill(0)
+                self._clear_gradients()
             return
         t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self.zero_grad
         for span in self._spans:
@@ -207,7 +213,7 @@ class Optimizer:
 
     def trainer(self, network: NetworkSpec) -> Trainer | None:
         """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
-        return self._backend.trainer(network, self.rule, self.parameters.dtype, self.threads)
+        return self._backend.trainer(network, self.rule, self._parameters.dtype, self.threads)
 
     def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
         """Return what the coming steps' passes take, of shape (steps, groups, coefficients).
@@ -221,7 +227,7 @@ class Optimizer:
         """
         sign = -1.0 if self.maximize else 1.0
         shape = (len(lr_scales), len(groups), coefficient_count(self.rule))
-        table = np.empty(shape, self._backend.compute_dtype(self.parameters.dtype))
+        table = np.empty(shape, self._backend.compute_dtype(self._parameters.dtype))
         alike: dict[str, int] = {}
         for place, name in enumerate(groups):
             group = name if name in self._groups else self.layout.segments[0].group
@@ -265,13 +271,13 @@ class Optimizer:
         hyper = check_hyper(self.rule, saved["hyper"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
         for name, values in saved["state"].items():
-            if values.dtype != self.parameters.dtype or values.shape != self.parameters.shape:
+            if values.dtype != self._parameters.dtype or values.shape != self._parameters.shape:
                 raise ValueError(
                     f"state {name}: got {values.dtype.name} of shape {values.shape}, "
-                    f"expected {self.parameters.dtype.name} of shape {self.parameters.shape}"
+                    f"expected {self._parameters.dtype.name} of shape {self._parameters.shape}"
                 )
         for name, values in saved["state"].items():
-            self.state[name][:] = values
+            self._memory.write(self.state[name], values)
         for own in self._groups.values():
             own.update({name: hyper[name] for name, value in self._hyper.items() if own[name] == value})
         self._arguments = self._rule_arguments()
@@ -280,7 +286,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         hyper = ", ".join(f"{name}={value}" for name, value in self._hyper.items())
-        return f"Optimizer({self.parameters.size:,} {self.parameters.dtype.name}, {self.rule.name}: {hyper})"
+        return f"Optimizer({self._parameters.size:,} {self._parameters.dtype.name}, {self.rule.name}: {hyper})"
 
     def _group_hyper(self, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Hyper]]:
         names = {segment.group for segment in self.layout}
@@ -316,20 +322,24 @@ class Optimizer:
                     group=members[0].group,
                     states=tuple(state[where] for state in self.state.values()),
                     coefficients=np.empty(
-                        coefficient_count(self.rule), self._backend.compute_dtype(self.parameters.dtype)
+                        coefficient_count(self.rule), self._backend.compute_dtype(self._parameters.dtype)
                     ),
                 )
             )
         return spans
 
     def _bind(self, gradients: Array) -> None:
-        check_buffer("gradients", gradients, dtype=self.parameters.dtype, size=self.parameters.size)
-        check_disjoint({"gradients": gradients, "parameters": self.parameters, **self.state})
+        buffer = self._memory.take("gradients", gradients, dtype=self._parameters.dtype, size=self._parameters.size)
+        self._memory.check_disjoint({"gradients": buffer, "parameters": self._parameters, **self.state})
         self._gradients = None  # until all spans are bound: an exception may come between two
         for span in self._spans:
-            buffers = (self.parameters[span.where], gradients[span.where], *span.states)
+            buffers = (self._parameters[span.where], buffer[span.where], *span.states)
             span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.coefficients), buffers[1], None
         self._gradients = gradients
+
+    def _clear_gradients(self) -> None:
+        for span in self._spans:
+            self._memory.clear(span.gradients)
 
     def _scale(self, grad_scale: float) -> bool:
         """Set what each span's gradient is multiplied by; return whether the step is to be taken."""

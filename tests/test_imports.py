@@ -10,7 +10,7 @@ import fastopt
 import fastopt.backends
 import fastopt.rules
 
-HEAVY = ("cffi", "matplotlib", "numba", "safetensors", "scipy", "torch", "tqdm")
+HEAVY = ("cffi", "matplotlib", "numba", "numba_cuda", "safetensors", "scipy", "torch", "tqdm")
 
 
 def imported_by(statements):

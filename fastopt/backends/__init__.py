@@ -1,4 +1,4 @@
-"""What runs passes: ``numba``, ``c`` and ``reference``. Nothing heavy is imported before a backend is asked for."""
+"""What runs passes: ``numba``, ``c``, ``cuda``, ``reference``. Nothing heavy is imported before one is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Backend, Kernel, Run, coefficient_count
+from .protocol import PASS_COEFFICIENTS, Backend, Device, Kernel, Run, coefficient_count
 from .threads import available_cores
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PASS_COEFFICIENTS",
     "Backend",
     "DenseSpec",
+    "Device",
     "Kernel",
     "NetworkSpec",
     "Run",
@@ -30,9 +31,10 @@ __all__ = [
 BACKENDS = {
     "numba": ("numba", "NumbaBackend", "pip install numba"),
     "c": ("c", "CBackend", "install a C compiler, then install fastopt again from its source"),
+    "cuda": ("cuda", "CudaBackend", "it needs an NVIDIA GPU with its driver, and pip install 'fastopt[cuda]'"),
     "reference": ("reference", "ReferenceBackend", ""),
 }
-"""Name to module, class, and what to do where it is missing; the default is the first that is there."""
+"""Name to module, class, and what to do where it is missing; see :func:`default_backend`."""
 
 
 @cache

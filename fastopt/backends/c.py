@@ -30,6 +30,7 @@ class CBackend:
     """
 
     name = "c"
+    device = None
 
     def __init__(self, level: str | None = None) -> None:
         if level is not None and level not in self.levels():

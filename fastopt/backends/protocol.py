@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..rules import Rule
 from .network import NetworkSpec, Trainer
 
-__all__ = ["PASS_COEFFICIENTS", "Backend", "Kernel", "Run", "coefficient_count"]
+__all__ = ["PASS_COEFFICIENTS", "Backend", "Device", "Kernel", "Run", "coefficient_count"]
 
 Array = NDArray[Any]
 
@@ -40,10 +40,29 @@ class Kernel(Protocol):
         """Return the pass that updates ``buffers = (p, g, *states)`` in place by what the coefficients are then."""
 
 
+class Device(Protocol):
+    """Memory that is not the host's, and buffers in it: with a size, a shape, a dtype, and slices."""
+
+    def wrap(self, array: Any) -> Any:
+        """Return a buffer in the memory of another library's array, without a copy."""
+
+    def zeros(self, size: int, dtype: np.dtype[Any]) -> Any:
+        """Return a new buffer."""
+
+    def clear(self, buffer: Any) -> None:
+        """Set a buffer to zero."""
+
+    def write(self, buffer: Any, values: Any) -> None:
+        """Copy values, of the device or of the host, into a buffer."""
+
+
 class Backend(Protocol):
     """What runs passes."""
 
     name: str
+
+    device: Device | None
+    """Where the buffers of its passes lie; None for NumPy arrays."""
 
     def describe(self) -> str:
         """Return one line for ``fastopt info``."""

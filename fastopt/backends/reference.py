@@ -28,6 +28,7 @@ class ReferenceBackend:
     """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
 
     name = "reference"
+    device = None
 
     def describe(self) -> str:
         """Return what it is."""

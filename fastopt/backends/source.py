@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from ..rules import Rule
 from .protocol import PASS_COEFFICIENTS
 
-__all__ = ["buffer_names", "element_source", "positional", "unique_name"]
+__all__ = ["buffer_names", "does_not_compile", "element_source", "positional", "unique_name"]
 
 _ELEMENT = """\
 def {name}({buffers}, i, coefficients):
@@ -68,3 +71,22 @@ def positional(update: Callable[..., Any]) -> FunctionType:
     code = update.__code__
     code = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
     return FunctionType(code, update.__globals__, update.__name__, None, update.__closure__)
+
+
+def does_not_compile(rule: Rule, dtype: np.dtype[Any], error: Exception) -> TypeError:
+    """Return what is said of a rule that a compiler could not type."""
+    return TypeError(
+        f"rule {rule.name} does not compile for {dtype.name}: {_reason(error)}. A rule has no number literals: "
+        "make each a keyword-only coefficient, so that it comes in the dtype of the buffers; "
+        "call math.sqrt, abs, fma, clip and where only"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return the one line of the compiler's report that says what was wrong with the rule."""
+    text = str(error)
+    promoted = re.search(r"it computes in \w+ on \w+ buffers|fma got [\w, ]+, expected one dtype", text)
+    if promoted:
+        return promoted[0]
+    lines = [line.strip() for line in text.splitlines()]
+    return next((line for line in lines if line.startswith(("No implementation", "Invalid use", "Unknown"))), lines[0])

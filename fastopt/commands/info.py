@@ -14,7 +14,7 @@ from ..backends import BACKENDS, available_cores, default_backend, describe_back
 
 __all__ = ["add_parser", "run"]
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "cffi", "safetensors", "matplotlib")
+_PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "cffi", "safetensors", "matplotlib")
 
 
 def add_parser(commands: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from numba.core.errors import TypingError
 from ...rules import Rule
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, Run
+from ..source import does_not_compile
 from .decorators import cache_folder
 from .launch import bind, parallel_threads, threading_layer
 from .reductions import CHUNK, LANES, compiled_sum, in_order
@@ -27,6 +27,7 @@ class NumbaBackend:
     """Compiles the rule's own function; the default."""
 
     name = "numba"
+    device = None
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,18 +77,4 @@ def _compile(rule: Rule, dtype: np.dtype[Any]) -> Any:
     try:
         return compiled_pass(rule, dtype)
     except TypingError as error:
-        raise TypeError(
-            f"rule {rule.name} does not compile for {dtype.name}: {_reason(error)}. A rule has no number literals: "
-            "make each a keyword-only coefficient, so that it comes in the dtype of the buffers; "
-            "call math.sqrt, abs, fma, clip and where only"
-        ) from error
-
-
-def _reason(error: TypingError) -> str:
-    """Return the one line of Numba's report that says what was wrong with the rule."""
-    text = str(error)
-    promoted = re.search(r"it computes in \w+ on \w+ buffers|fma got [\w, ]+, expected one dtype", text)
-    if promoted:
-        return promoted[0]
-    lines = [line.strip() for line in text.splitlines()]
-    return next((line for line in lines if line.startswith(("No implementation", "Invalid use", "Unknown"))), lines[0])
+        raise does_not_compile(rule, dtype, error) from error

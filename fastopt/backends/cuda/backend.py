@@ -1,0 +1,74 @@
+"""Kernels for the current GPU: the rule's own function, compiled by numba-cuda, over arrays that lie there already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from ...rules import Rule
+from ..network import NetworkSpec, Trainer
+from ..protocol import Array, Kernel, Run
+from ..source import does_not_compile
+from . import shim
+from .launch import bind
+from .memory import Device, DeviceBuffer
+from .reductions import SumOfSquares
+from .rule import compiled_pass
+
+__all__ = ["CudaBackend"]
+
+
+class CudaBackend:
+    """Updates device arrays of CuPy, PyTorch, Numba, or any library with a CUDA array interface.
+
+    The kernels consist of the operations of the compiled CPU backends, in the same order: each multiply-add fused where
+    the rule says so and nowhere else, divisions and roots rounded correctly. In float32, denormal numbers count as
+    zeros in both; in float64 a GPU computes with them, where the CPU's kernels have zeros.
+
+    It works on the current GPU, and compiles its kernels anew in each process.
+
+    Raises
+    ------
+    ImportError
+        There is no GPU.
+    """
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        shim.check_gpu()
+        self.device = Device()
+        self._lock = threading.Lock()
+
+    def describe(self) -> str:
+        """Return the GPU and the compiler's version."""
+        return f"{shim.device_name()}, numba-cuda {version('numba-cuda')}"
+
+    def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of the coefficients: that of the buffers."""
+        return dtype
+
+    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+        """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""
+        with self._lock:
+            try:
+                kernel, block = compiled_pass(rule, dtype)
+            except shim.TYPING_ERRORS as error:
+                raise does_not_compile(rule, dtype, error) from error
+
+        def on(buffers: Sequence[Any], coefficients: Array) -> Run:
+            return bind(kernel, block, buffers, coefficients)
+
+        return on
+
+    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return None: there are no training steps for GPUs."""
+        return None
+
+    def sum_of_squares(self, values: DeviceBuffer, threads: int) -> Callable[[], float]:
+        """Return what gives Σ x² with the bits of the CPU's sum, and waits for the GPU."""
+        return SumOfSquares(values)

@@ -1,0 +1,132 @@
+"""All that fastopt takes from the package that compiles Python for GPUs: numba-cuda.
+
+Nothing else imports it, so that a successor changes this file alone. Its simulator, which runs kernels as Python
+functions over host memory, has holes; they are closed here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba_cuda  # noqa: F401 - Numba alone has a module numba.cuda too, an old one: this says that it is missing
+import numpy as np
+from numba import cuda, njit
+from numba.core.errors import TypingError
+from numba.cuda import types
+from numba.cuda.core import config
+from numba.cuda.core import errors as cuda_errors
+from numba.cuda.np.numpy_support import from_dtype
+
+if not (simulated := bool(config.ENABLE_CUDASIM)):
+    from numba.cuda.extending import intrinsic
+    from numba.cuda.typing.templates import infer_global, make_intrinsic_template
+
+__all__ = [
+    "TYPING_ERRORS",
+    "TypingError",
+    "array_view",
+    "check_gpu",
+    "cuda",
+    "device_name",
+    "empty",
+    "from_dtype",
+    "inlined",
+    "intrinsic",
+    "kernel",
+    "simulated",
+    "stands_for",
+    "stream",
+    "synchronize",
+    "types",
+    "use_strict_arithmetic",
+]
+
+TYPING_ERRORS = (TypingError, cuda_errors.TypingError)
+"""What the compiler raises for a function that has no types: Numba's own error or its copy."""
+
+inlined: Callable[..., Any] = (lambda function: function) if simulated else njit(inline="always")
+"""Makes a function part of the kernels that call it; as one of their own it could not be compiled without a GPU."""
+
+
+def check_gpu() -> None:
+    """Raise ImportError where there is no GPU to run on."""
+    if not cuda.is_available():
+        raise ImportError("no NVIDIA GPU with a working driver was found")
+
+
+def device_name() -> str:
+    """Return what the current GPU calls itself."""
+    if simulated:
+        return "simulator of numba-cuda"
+    device = cuda.get_current_device()
+    major, minor = device.compute_capability
+    return f"{_text(device.name)} (sm_{major}{minor})"
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def kernel(function: Callable[..., Any], signature: tuple[Any, ...], bounds: tuple[int, ...]) -> Any:
+    """Return what launches the function, compiled for the current GPU.
+
+    `bounds` are the most threads of a block, and how many blocks a multiprocessor has registers for at the least.
+
+    It is not optimized again when it is linked: what runs is the PTX that the tests look at.
+    """
+    if simulated:
+        return cuda.jit(function)
+    return cuda.jit(signature, launch_bounds=bounds, lto=False)(function)
+
+
+def stands_for(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Compile the decorated intrinsic wherever a kernel calls `function`.
+
+    `numba.cuda.extending.overload` would do it by compiling a function for the current GPU.
+    """
+
+    def register(code: Any) -> Any:
+        template = make_intrinsic_template(function, code._defn, function.__name__, prefer_literal=False, kwargs={})
+        infer_global(function, types.Function(template))
+        return code
+
+    return register
+
+
+def use_strict_arithmetic(context: Any) -> None:
+    """Compile the kernel at hand without contraction, and with denormal float32 numbers counting as zeros.
+
+    These are options of NVVM that numba-cuda passes on but has no argument for, other than together with approximate
+    division and roots. On the CPU both are so too; in float64, GPUs know no flush-to-zero.
+    """
+    context.active_code_library._nvvm_options.update(ftz=True, fma=False)
+
+
+def empty(size: int, dtype: np.dtype[Any]) -> Any:
+    """Return a new array in the memory of the current GPU."""
+    return cuda.device_array(size, dtype)
+
+
+def array_view(owner: Any) -> Any:
+    """Return an array in the memory that another library's array describes, without a copy."""
+    if not simulated:
+        return cuda.as_cuda_array(owner, sync=False)
+    holder = type("Holder", (), {"__array_interface__": dict(owner.__cuda_array_interface__)})
+    view = cuda.to_device(np.empty(0))
+    view._ary = np.asarray(holder())
+    return view
+
+
+@cache
+def stream(pointer: int | None) -> Any:
+    """Return the stream of that address; the default one when it is None or 0."""
+    if simulated:
+        return cuda.default_stream()
+    return cuda.external_stream(pointer) if pointer else cuda.default_stream()
+
+
+def synchronize() -> None:
+    """Wait until the current GPU has done all that it was told."""
+    cuda.synchronize()

@@ -1,0 +1,69 @@
+"""Where an optimizer's buffers live: in the host's memory, or on the device of its backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Backend, Device
+from .buffers import aligned_zeros, check_buffer, check_device_buffer, check_device_disjoint, check_disjoint
+
+__all__ = ["Memory", "memory_of"]
+
+Array = NDArray[Any]
+
+
+class Memory(Protocol):
+    """What an optimizer does with buffers besides passes."""
+
+    def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
+        """Return the user's array as passes take it, without a copy, or say why it cannot be updated in place."""
+
+    def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """Return a new buffer."""
+
+    def check_disjoint(self, buffers: Mapping[str, Array]) -> None:
+        """Raise ValueError when two of the named buffers share memory."""
+
+    def clear(self, buffer: Array) -> None:
+        """Set a buffer to zero."""
+
+    def write(self, buffer: Array, values: Array) -> None:
+        """Copy values into a buffer."""
+
+
+def memory_of(backend: Backend) -> Memory:
+    """Return the memory that the backend's passes work in."""
+    return _Host() if backend.device is None else _OnDevice(backend.device)
+
+
+class _Host:
+    """NumPy arrays."""
+
+    take = staticmethod(check_buffer)
+    zeros = staticmethod(aligned_zeros)
+    check_disjoint = staticmethod(check_disjoint)
+
+    def clear(self, buffer: Array) -> None:
+        buffer.fill(0)
+
+    def write(self, buffer: Array, values: Array) -> None:
+        buffer[:] = values
+
+
+class _OnDevice:
+    """Whatever has a CUDA array interface."""
+
+    check_disjoint = staticmethod(check_device_disjoint)
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.zeros, self.clear, self.write = device.zeros, device.clear, device.write
+
+    def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
+        check_device_buffer(name, array, dtype=dtype, size=size)
+        buffer: Array = self._device.wrap(array)
+        return buffer
