@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._aligned import aligned_zeros
+
 __all__ = [
     "DTYPES",
     "Layout",
@@ -24,8 +26,6 @@ __all__ = [
     "check_device_disjoint",
     "check_disjoint",
 ]
-
-_CACHE_LINE = 64  # bytes
 
 DTYPES = ("float32", "float64")
 
@@ -106,20 +106,6 @@ class Layout:
     def views(self, buffer: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return each segment of `buffer` as a named, reshaped view."""
         return {segment.name: segment.view(buffer) for segment in self.segments}
-
-
-def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return a 1-D array of zeros that begins at a cache line, so that no vector of it lies across two.
-
-    Examples
-    --------
-    >>> aligned_zeros(3, np.dtype("float32"))
-    array([0., 0., 0.], dtype=float32)
-    """
-    spare = _CACHE_LINE // dtype.itemsize
-    memory = np.zeros(size + spare, dtype)
-    skip = -memory.ctypes.data % _CACHE_LINE // dtype.itemsize
-    return memory[skip : skip + size]
 
 
 def check_buffer(

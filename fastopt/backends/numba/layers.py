@@ -174,7 +174,7 @@ def add_range(sums, apart, parts, out, lead, rows, columns, code, constants):  #
     zero, slope = constants[1], constants[2]
     for i in range(rows):
         row = shifted(sums, i * lead)
-        if parts == PARTS:
+        if parts == PARTS:  # nearly always: a constant, so that the loop over parts unrolls
             _add(row, apart, PARTS, shifted(out, i * lead), columns, code, zero, slope)
         else:
             _add(row, apart, parts, shifted(out, i * lead), columns, code, zero, slope)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._aligned import aligned_zeros
 from ...rules import Rule
 from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
 from ..threads import is_forked_child
-from .arrays import address, aligned
+from .arrays import address
 from .engine import launch, parts
 from .launch import parallel_threads
 from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH, PARTS
@@ -59,8 +60,8 @@ class _NumbaTrainer:
         panel = 2 * vector_bytes() // dtype.itemsize
         copy = _round_up(BATCH_TOGETHER * (COLUMNS_TOGETHER + panel) + PACKED_DEPTH * panel, apart)
         self._sync = np.zeros((threads + 1) * APART, np.int64)
-        self._tiles, self._copies = aligned(threads * tile, dtype), aligned(threads * copy, dtype)
-        self._nothing = aligned(_round_up(widest, apart), dtype)
+        self._tiles, self._copies = aligned_zeros(threads * tile, dtype), aligned_zeros(threads * copy, dtype)
+        self._nothing = aligned_zeros(_round_up(widest, apart), dtype)
         self._eights = np.arange(0, HIGH * BATCH_TOGETHER, HIGH)
         leaky = LEAKY_SLOPE + network.kink * (1.0 - LEAKY_SLOPE)
         self._constants = np.zeros(ZEROS_FROM + panel, dtype)
@@ -139,12 +140,12 @@ class _NumbaTrainer:
         """
         layers = self._network.layers
         leads = [_lead(layer.outputs) for layer in layers]
-        workspace = aligned(2 * batch * sum(leads), self._dtype)
+        workspace = aligned_zeros(2 * batch * sum(leads), self._dtype)
         in_parts = [most_part_rows(layer.inputs, layer.outputs) for layer in layers]
         # Sums by parts are of batches this small: a larger one's deltas, which come later, hold those of its last rows.
         apart = [batch < PARTS * rows for rows in in_parts]
         sizes = (min(batch, rows) * lead * own for rows, lead, own in zip(in_parts, leads, apart, strict=True))
-        sums = aligned(PARTS * max(sizes), self._dtype)
+        sums = aligned_zeros(PARTS * max(sizes), self._dtype)
         places = np.arange(batch) * np.array([0, *leads])[:, None]
         zeros = np.zeros(batch, np.int64)
         table = np.zeros((len(layers), Of.SIZE), np.int64)

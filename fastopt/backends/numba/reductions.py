@@ -87,7 +87,9 @@ def compiled_sum(dtype: np.dtype[Any]) -> Any:
     """
     sources = [module.__name__ for module in (decorators, intrinsics, memory, vectors)]
     n, values, results = types.int64, types.CPointer(from_dtype(dtype)), types.CPointer(types.float64)
-    return part(_sum, types.CPointer(n), n, n, values, results, n, digest=digest_of(*sources, __name__)[:12])
+    return part(
+        _sum, types.CPointer(n), n, n, values, results, n, digest=digest_of(*sources, part.__module__, __name__)[:12]
+    )
 
 
 @kernel

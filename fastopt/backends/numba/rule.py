@@ -70,7 +70,7 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> Any:
     `table` holds the addresses of p and of the states; `gradient` points at the first element's own.
     """
     sources = [module.__name__ for module in (decorators, intrinsics, memory, vocabulary)]
-    name = unique_name(rule, _LOOP, dtype.name, digest_of(*sources, __name__))
+    name = unique_name(rule, _LOOP, dtype.name, digest_of(*sources, part.__module__, __name__))
     real, n = from_dtype(dtype), types.int64
     pointer = types.CPointer(real)
     space: dict[str, Any] = {
