@@ -19,7 +19,7 @@ from ..source import buffer_names, element_source, positional, unique_name
 from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
-from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, same_dtype
+from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, restrict, same_dtype
 from .memory import fill_with_zeros, pointer_at, shifted
 from .part import part
 
@@ -42,6 +42,7 @@ LINE = 64
 
 _LOOP = """\
 def {name}_group({buffers}, size, coefficients):
+    restrict()
     for i in range(size):
         element({buffers}, i, coefficients)
 
@@ -81,6 +82,7 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> Any:
         "begin_flush_to_zero": begin_flush_to_zero,
         "end_flush_to_zero": end_flush_to_zero,
         "prefetch": prefetch,
+        "restrict": restrict,
         "same_dtype": same_dtype,
         "pointer_at": pointer_at,
         "shifted": shifted,
