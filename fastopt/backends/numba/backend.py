@@ -18,7 +18,7 @@ from ..source import does_not_compile
 from .decorators import cache_folder
 from .launch import bind, parallel_threads, threading_layer
 from .reductions import CHUNK, LANES, compiled_sum, in_order
-from .rule import BLOCK, compiled_pass
+from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]
 
@@ -51,7 +51,7 @@ class NumbaBackend:
 
         def on(buffers: Sequence[Array], coefficients: Array) -> Run:
             p, g, *states = buffers
-            return bind(code, BLOCK, threads, g, coefficients, (p, *states))
+            return bind(code, GROUP, threads, g, coefficients, (p, *states))
 
         return on
 

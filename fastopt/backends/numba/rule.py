@@ -23,7 +23,7 @@ from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, r
 from .memory import fill_with_zeros, pointer_at, shifted
 from .part import part
 
-__all__ = ["BLOCK", "compiled_pass"]
+__all__ = ["GROUP", "compiled_pass"]
 
 BLOCK = 2048
 """Elements that stay in a first-level cache: what is done to them behind the update costs no sweep over memory."""
