@@ -8,9 +8,11 @@ from test_errors import contains
 
 from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend
-from fastopt.backends.cuda import coefficients
+from fastopt.backends.cuda import coefficients, shim
 from fastopt.backends.cuda.graph import capture
+from fastopt.backends.cuda.limits import TILE, limit_function, limit_signature
 from fastopt.backends.cuda.streams import capturing, stream_pointer
+from fastopt.clipping import clip_factors
 
 
 def ones(size=5):
@@ -128,6 +130,27 @@ def test_limits_of_norms_on_the_device_have_the_host_s_bits(limits, maximize, ex
         host.step(draw(t, size), grad_scale=0.3)  # which float32 does not have
         device.step(DeviceArray(draw(t, size)), grad_scale=0.3)
     assert bits(*contents(device).values()) == bits(host.parameters, *host.state.values())
+
+
+@pytest.mark.parametrize("limits", [(0.0, 0.0), (2.0, 0.0), (0.0, 3.0), (2.0, 3.0)])
+def test_sums_are_added_in_order_whatever_their_number(limits):
+    """Those of a span that are more than one block loads at a time, of one with none, and of one behind both."""
+    ends = np.array([2 * TILE + 1, 2 * TILE + 1, 3 * TILE + 4], np.uint64)
+    sums = np.random.default_rng(0).random(int(ends[-1]))
+    factors, columns, grad_scale = np.zeros(3), 5, -0.3
+    coefficients = np.ones(3 * columns)
+    settings = np.array([grad_scale, *limits, 0.0])
+    arguments = [shim.copied(array) for array in (sums, ends, factors, settings, coefficients)]
+    launch = shim.kernel(limit_function, limit_signature(np.dtype("float64")), (TILE,))
+    launch[1, TILE, shim.stream(None)](*arguments, np.uint64(columns))
+
+    def norm(start, stop):
+        return abs(grad_scale) * np.sqrt(np.cumsum([0.0, *sums[start:stop]])[-1])
+
+    norms = [norm(0, ends[0]), 0.0, norm(ends[1], ends[2])]
+    expected = np.ones((3, columns))
+    expected[:, 0] = [grad_scale * factor for factor in clip_factors(norms, *(limit or None for limit in limits))]
+    assert bits(arguments[4].copy_to_host()) == bits(expected)
 
 
 def test_a_step_with_a_limit_does_not_wait_for_the_gpu(monkeypatch):
