@@ -40,7 +40,20 @@ class _Span:
     read: Any
     factor: float = 1.0
     gradients: Array = field(init=False)
+    run: Run = field(init=False)
     sum_of_squares: Callable[[], float] | None = None
+
+
+@dataclass
+class _OnDevice:
+    """What limits norms where a device does it: for any gradients, and for those at hand.
+
+    It is not the optimizer's own, since Python finds attributes more slowly in an object that has thirty or more.
+    """
+
+    device: Device
+    limiter: Callable[[Sequence[Array]], Callable[[], None]] | None = None
+    limit: Callable[[], None] | None = None
 
 
 class Optimizer:
@@ -130,6 +143,7 @@ class Optimizer:
     ) -> None:
         self._backend: Backend = get_backend(backend)
         self._memory: Memory = memory_of(self._backend)
+        self._device = None if self._memory.device is None else _OnDevice(self._memory.device)
         self.parameters = parameters
         self._parameters = self._memory.take("parameters", parameters)
         self.rule = get_rule(rule)
@@ -145,8 +159,7 @@ class Optimizer:
         self.zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         size, dtype = self._parameters.size, self._parameters.dtype
-        self._state_dtype = state_dtype(dtype)
-        self.state = {name: self._memory.zeros(size, self._state_dtype) for name in self.rule.states}
+        self.state = {name: self._memory.zeros(size, state_dtype(dtype)) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0
@@ -154,9 +167,6 @@ class Optimizer:
         self._groups = self._group_hyper(groups or {})
         self._arguments = self._rule_arguments()
         self._spans = self._cut()
-        self._limiter: Callable[[Sequence[Array]], Callable[[], None]] | None = None
-        self._bound_limit: Callable[[], None] | None = None
-        self._limits = (1.0, 0.0, 0.0)
         self._make_limiter()  # memory cannot be had while a graph is captured
         self._gradients: Array | None = None
         self._shape = self._parameters.shape
@@ -202,15 +212,22 @@ class Optimizer:
         TypeError, ValueError
             The gradient does not fit, or shares memory with the parameters or a state. Nothing was updated.
         """
-        self._take(gradients)
+        if gradients is not self._gradients or gradients.shape != self._shape:
+            self._bind(gradients)
         if not self._scale(grad_scale):
             self.skipped += 1
             if self.zero_grad:
                 self._clear_gradients()
             return
-        self._send(self._buffer)
-        _launch(self._limit(), self._runs, self.zero_grad)
-        self.steps += 1
+        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self.zero_grad
+        if self._device is not None:
+            self._send(self._buffer, grad_scale)
+            _launch(self._limit(), self._runs(), zero_grad)
+        else:  # a small buffer's step is quicker than what could be shared with the other branch
+            for span in self._spans:
+                self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
+                span.run(zero_grad)
+        self.steps = t
 
     def capture(self, gradients: Array) -> Callable[..., None]:
         """Return a step on these gradients that costs one launch: a CUDA graph of its passes.
@@ -244,7 +261,7 @@ class Optimizer:
         device = self._device_of("capture")
         self._take(gradients)
         buffer, captured = self._buffer, self._kind_of_passes
-        passes = device.capture(partial(_launch, self._limit(), self._runs, self.zero_grad), buffer)
+        passes = device.capture(partial(_launch, self._limit(), self._runs(), self.zero_grad), buffer)
 
         def replay(*, grad_scale: float = 1.0) -> None:
             if self._kind_of_passes != captured:
@@ -253,7 +270,7 @@ class Optimizer:
                     "was; capture again"
                 )
             self._scale(grad_scale)
-            self._send(buffer)
+            self._send(buffer, grad_scale)
             passes()
             self.steps += 1
 
@@ -274,7 +291,7 @@ class Optimizer:
         """
         self._device_of("launch")
         self._take(gradients)
-        _launch(self._limit(), self._runs, self.zero_grad)
+        _launch(self._limit(), self._runs(), self.zero_grad)
 
     def prepare(self, *, grad_scale: float = 1.0) -> None:
         """Send the coming step's coefficients to the GPU and count the step, whose passes come next on the same stream.
@@ -288,7 +305,7 @@ class Optimizer:
         if self._gradients is None:
             raise RuntimeError("prepare: got no gradients so far; call launch(gradients), where it is captured, before")
         self._scale(grad_scale)
-        self._send(self._buffer)
+        self._send(self._buffer, grad_scale)
         self.steps += 1
 
     @property
@@ -356,11 +373,12 @@ class Optimizer:
             raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
         hyper = check_hyper(self.rule, saved["hyper"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
+        expected = state_dtype(self._parameters.dtype)
         for name, values in saved["state"].items():
-            if values.dtype != self._state_dtype or values.shape != self._parameters.shape:
+            if values.dtype != expected or values.shape != self._parameters.shape:
                 raise ValueError(
                     f"state {name}: got {values.dtype.name} of shape {values.shape}, "
-                    f"expected {self._state_dtype.name} of shape {self._parameters.shape}"
+                    f"expected {expected.name} of shape {self._parameters.shape}"
                 )
         for name, values in saved["state"].items():
             self._memory.write(self.state[name], values)
@@ -417,32 +435,36 @@ class Optimizer:
         buffer = self._memory.take("gradients", gradients, dtype=self._parameters.dtype, size=self._parameters.size)
         self._memory.check_disjoint({"gradients": buffer, "parameters": self._parameters, **self.state})
         self._gradients = None  # until all spans are bound: an exception may come between two
-        self._runs: list[Run] = []
         for span in self._spans:
             buffers = (self._parameters[span.where], buffer[span.where], *span.states)
-            self._runs.append(self._kernel(buffers, span.read))
-            span.gradients, span.sum_of_squares = buffers[1], None
-        self._buffer, self._bound_limit = buffer, None
+            span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.read), buffers[1], None
+        self._buffer = buffer
+        if self._device is not None:
+            self._device.limit = None
         self._gradients = gradients
 
-    def _send(self, buffer: Array) -> None:
+    def _runs(self) -> list[Run]:
+        """Return the passes over the gradients at hand."""
+        return [span.run for span in self._spans]
+
+    def _send(self, buffer: Array, grad_scale: float) -> None:
         """Write the coming step's coefficients to where passes over these gradients read them."""
         t, lr_scale = self.steps + 1, self.lr_scale
         for span in self._spans:
             self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
-        self._table.send(buffer, self._limits)
+        sign = -grad_scale if self.maximize else grad_scale
+        self._table.send(buffer, (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0))
 
     def _device_of(self, caller: str) -> Device:
         """Return where passes can be captured, or say why they cannot."""
-        device = self._memory.device
-        if device is None:
+        if self._device is None:
             raise ValueError(f"{caller}: got backend {self.backend!r}, expected 'cuda', whose passes are launches")
         if self.skip_nonfinite:
             raise ValueError(
                 f"{caller}: got skip_nonfinite=True, expected False: with it the host looks at each gradient before it "
                 "takes the step, and a graph has nobody to ask"
             )
-        return device
+        return self._device.device
 
     @property
     def _kind_of_passes(self) -> tuple[bool, ...]:
@@ -452,25 +474,26 @@ class Optimizer:
     @property
     def _limits_on_device(self) -> bool:
         """Whether norms are limited without the host's knowing them."""
-        if self._memory.device is None or self.skip_nonfinite:
+        if self._device is None or self.skip_nonfinite:
             return False
         return self.max_norm is not None or self.max_segment_norm is not None
 
     def _make_limiter(self) -> None:
         if self._limits_on_device and self._spans:
-            assert self._memory.device is not None
+            assert self._device is not None
             sizes = [span.where.stop - span.where.start for span in self._spans]
-            self._limiter = self._memory.device.limits(sizes, self._table)
+            self._device.limiter = self._device.device.limits(sizes, self._table)
 
     def _limit(self) -> Callable[[], None] | None:
         """Return what limits the gradients' norms on their device, if anything does."""
-        if not self._limits_on_device:
+        own = self._device
+        if own is None or not self._limits_on_device:
             return None
-        if self._limiter is None:
+        if own.limiter is None:
             self._make_limiter()
-        if self._bound_limit is None and self._limiter is not None:
-            self._bound_limit = self._limiter([span.gradients for span in self._spans])
-        return self._bound_limit
+        if own.limit is None and own.limiter is not None:
+            own.limit = own.limiter([span.gradients for span in self._spans])
+        return own.limit
 
     def _clear_gradients(self) -> None:
         for span in self._spans:
@@ -483,7 +506,6 @@ class Optimizer:
         sign = -grad_scale if self.maximize else grad_scale
         no_limits = self.max_norm is None and self.max_segment_norm is None
         if (no_limits and not self.skip_nonfinite) or self._limits_on_device:
-            self._limits = (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0)
             for span in self._spans:
                 span.factor = sign
             return True
