@@ -34,6 +34,9 @@ class Memory(Protocol):
     def write(self, buffer: Array, values: Array) -> None:
         """Copy values into a buffer."""
 
+    def read(self, buffer: Array, out: Array) -> None:
+        """Copy a buffer's values into a NumPy array."""
+
 
 def memory_of(backend: Backend) -> Memory:
     """Return the memory that the backend's passes work in."""
@@ -53,6 +56,9 @@ class _Host:
     def write(self, buffer: Array, values: Array) -> None:
         buffer[:] = values
 
+    def read(self, buffer: Array, out: Array) -> None:
+        out[:] = buffer
+
 
 class _OnDevice:
     """Whatever has a CUDA array interface."""
@@ -61,7 +67,7 @@ class _OnDevice:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self.zeros, self.clear, self.write = device.zeros, device.clear, device.write
+        self.zeros, self.clear, self.write, self.read = device.zeros, device.clear, device.write, device.read
 
     def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
         check_device_buffer(name, array, dtype=dtype, size=size)

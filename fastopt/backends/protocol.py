@@ -55,6 +55,9 @@ class Device(Protocol):
     def write(self, buffer: Any, values: Any) -> None:
         """Copy values, of the device or of the host, into a buffer."""
 
+    def read(self, buffer: Any, out: Array) -> None:
+        """Copy a buffer's values into an array of the host, when all work on them is done."""
+
 
 class Backend(Protocol):
     """What runs passes."""

@@ -7,7 +7,10 @@ functions over host memory, has holes; they are closed here too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numba_cuda  # noqa: F401 - Numba alone has a module numba.cuda too, an old one: this says that it is missing
@@ -31,10 +34,15 @@ __all__ = [
     "cuda",
     "device_name",
     "empty",
+    "free_memory",
     "from_dtype",
     "inlined",
     "intrinsic",
     "kernel",
+    "make_context_current",
+    "memory_is_kept",
+    "new_stream",
+    "record",
     "simulated",
     "stands_for",
     "stream",
@@ -77,7 +85,7 @@ def kernel(function: Callable[..., Any], signature: tuple[Any, ...], bounds: tup
     It is not optimized again when it is linked: what runs is the PTX that the tests look at.
     """
     if simulated:
-        return cuda.jit(function)
+        return _Simulated(cuda.jit(function))
     return cuda.jit(signature, launch_bounds=bounds, lto=False)(function)
 
 
@@ -109,6 +117,14 @@ def empty(size: int, dtype: np.dtype[Any]) -> Any:
     return cuda.device_array(size, dtype)
 
 
+def free_memory() -> int:
+    """Return how many bytes of the current GPU's memory are free."""
+    if simulated:
+        return 1 << 30
+    free: int = cuda.current_context().get_memory_info()[0]
+    return free
+
+
 def array_view(owner: Any) -> Any:
     """Return an array in the memory that another library's array describes, without a copy."""
     if not simulated:
@@ -127,6 +143,60 @@ def stream(pointer: int | None) -> Any:
     return cuda.external_stream(pointer) if pointer else cuda.default_stream()
 
 
+def new_stream() -> Any:
+    """Return a stream that nobody else launches on."""
+    return SimpleNamespace(ptr=2) if simulated else cuda.stream()
+
+
 def synchronize() -> None:
     """Wait until the current GPU has done all that it was told."""
     cuda.synchronize()
+
+
+def make_context_current() -> None:
+    """Have the driver's own functions work on the current GPU in this thread, as Numba's do."""
+    cuda.current_context()
+
+
+def memory_is_kept() -> AbstractContextManager[None]:
+    """Return a context in which no memory of the GPU is freed; what is due is freed behind it."""
+    return cuda.defer_cleanup()
+
+
+_recorded: ContextVar[list[Callable[[], None]] | None] = ContextVar("recorded", default=None)
+
+
+class _Simulated:
+    """A kernel of the simulator, whose launches can be recorded instead of run, as a capture does."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+        def launch(*arguments: Any) -> None:
+            self._kernel[configuration](*arguments)
+
+        def launch_or_record(*arguments: Any) -> None:
+            recorded = _recorded.get()
+            if recorded is None:
+                launch(*arguments)
+            else:
+                recorded.append(lambda: launch(*arguments))
+
+        return launch_or_record
+
+
+def record(function: Callable[[], object]) -> Callable[[int], None]:
+    """Return what the simulator has for a captured graph: it runs the kernels that `function` has launched."""
+    launches: list[Callable[[], None]] = []
+    before = _recorded.set(launches)
+    try:
+        function()
+    finally:
+        _recorded.reset(before)
+
+    def replay(stream: int) -> None:
+        for launch in launches:
+            launch()
+
+    return replay

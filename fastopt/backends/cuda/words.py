@@ -3,8 +3,8 @@
 from .shim import simulated
 
 if simulated:
-    from .simulation import fetch, fma, same_dtype, store, strict_arithmetic
+    from .simulation import add_exponent, fetch, fma, same_dtype, store, strict_arithmetic
 else:
-    from .intrinsics import fetch, fma, same_dtype, store, strict_arithmetic  # type: ignore[assignment]
+    from .intrinsics import add_exponent, fetch, fma, same_dtype, store, strict_arithmetic  # type: ignore[assignment]
 
-__all__ = ["fetch", "fma", "same_dtype", "store", "strict_arithmetic"]
+__all__ = ["add_exponent", "fetch", "fma", "same_dtype", "store", "strict_arithmetic"]

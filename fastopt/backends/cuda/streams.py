@@ -1,0 +1,63 @@
+"""The stream that work on an array belongs to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["capturing", "launches_on", "pointer_of", "stream_pointer"]
+
+_captured_on: ContextVar[int | None] = ContextVar("captured_on", default=None)
+
+
+def stream_pointer(owner: Any) -> int | None:
+    """Return the address of the stream that the owner of an array launches on now; None for the default one.
+
+    While launches are captured it is the stream that they are captured on, whoever the owner is.
+    """
+    captured_on = _captured_on.get()
+    if captured_on is not None or owner is None:
+        return captured_on
+    if type(owner).__module__.partition(".")[0] == "torch":  # whose interface names no stream
+        pointer: int = sys.modules["torch"].cuda.current_stream(owner.device).cuda_stream
+        return pointer
+    stream: int | None = getattr(owner, "__cuda_array_interface__", {}).get("stream")
+    return stream
+
+
+def pointer_of(stream: Any) -> int:
+    """Return the address of a stream of Numba, CuPy, PyTorch or `cuda.core`, or the number itself.
+
+    Raises
+    ------
+    TypeError
+        It is no stream.
+    """
+    if isinstance(stream, int):
+        return stream
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for name in ("cuda_stream", "ptr"):  # PyTorch's, CuPy's
+        if hasattr(stream, name):
+            return int(getattr(stream, name))
+    raise TypeError(
+        f"stream: got {type(stream).__name__}, expected a stream of Numba, CuPy, PyTorch or cuda.core, or its address"
+    )
+
+
+@contextmanager
+def launches_on(pointer: int) -> Iterator[None]:
+    """Have this thread's launches go to one stream, to be captured there."""
+    before = _captured_on.set(pointer)
+    try:
+        yield
+    finally:
+        _captured_on.reset(before)
+
+
+def capturing() -> bool:
+    """Return whether this thread's launches are being captured by :func:`fastopt.backends.cuda.graph.capture`."""
+    return _captured_on.get() is not None
