@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._aligned import aligned_zeros
+from ._bfloat16 import is_bfloat16
+from ._device_memory import DeviceMemory
 
 __all__ = [
     "DTYPES",
@@ -29,6 +31,7 @@ __all__ = [
 
 DTYPES = ("float32", "float64")
 
+_ON_DEVICES = (*DTYPES, "bfloat16")
 _INTERFACE = "__cuda_array_interface__"
 
 
@@ -124,6 +127,11 @@ def check_buffer(
     ValueError
         It is not 1-D, not contiguous, not aligned, read-only, or has another size.
     """
+    if is_bfloat16(array):
+        raise TypeError(
+            f"{name}: got {type(array).__name__} of bfloat16, which backend='cuda' alone updates, in arrays on a GPU, "
+            "expected a 1-D NumPy array of float32 or float64"
+        )
     if not isinstance(array, np.ndarray):
         on_device = "; it lies on a GPU: choose backend='cuda'" if hasattr(array, _INTERFACE) else ""
         raise TypeError(
@@ -131,51 +139,51 @@ def check_buffer(
         )
     _check_kind(name, array.dtype, array.shape, dtype, size)
     _check_memory(name, array.itemsize, array.strides[0], array.flags.c_contiguous, array.flags.aligned)
-    _check_writable(name, array.flags.writeable)
+    if not array.flags.writeable:
+        raise ValueError(f"{name}: got read-only memory, expected writable memory, since it is updated in place")
     return array
 
 
 def check_device_buffer(
     name: str,
-    array: object,
+    memory: DeviceMemory,
     *,
     dtype: np.dtype[Any] | None = None,
     size: int | None = None,
 ) -> None:
-    """Say what is wrong with `array` unless it lies on a GPU and a kernel may update it in place.
+    """Say what is wrong with an array on a GPU unless a kernel may update it in place.
 
     Raises
     ------
     TypeError
-        It has no CUDA array interface, or another dtype.
+        It has another dtype.
     ValueError
         It is not 1-D, not contiguous, not aligned, masked, read-only, or has another size.
     """
-    if isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{name}: got a NumPy array, which lies in the host's memory, expected an array on the GPU, since it is "
-            "updated in place; move it there once, for example with cupy.asarray, and keep the result"
-        )
-    interface = getattr(array, _INTERFACE, None)
-    if interface is None:
-        raise TypeError(
-            f"{name}: got {type(array).__name__}, expected a 1-D array of float32 or float64 on the GPU that has "
-            f"a {_INTERFACE}, such as those of CuPy, PyTorch and Numba"
-        )
-    own, shape, (address, read_only) = np.dtype(interface["typestr"]), tuple(interface["shape"]), interface["data"]
-    _check_kind(name, own, shape, dtype, size)
-    (stride,) = interface.get("strides") or (own.itemsize,)
+    own, shape = memory.dtype, memory.shape
+    _check_kind(name, own, shape, dtype, size, _ON_DEVICES)
+    (stride,) = memory.strides or (own.itemsize,)
     contiguous = stride == own.itemsize or shape[0] < 2
-    _check_memory(name, own.itemsize, stride, contiguous, address % own.itemsize == 0)
-    _check_writable(name, not read_only)
-    if interface.get("mask") is not None:
+    _check_memory(name, own.itemsize, stride, contiguous, memory.address % own.itemsize == 0)
+    if memory.read_only:
+        raise ValueError(
+            f"{name}: got read-only memory, expected writable memory, since it is updated in place; arrays of JAX are "
+            "read-only, since JAX relies on their staying as they are: copy the values once into an array of CuPy or "
+            "PyTorch, and keep that"
+        )
+    if memory.masked:
         raise ValueError(f"{name}: got a masked array, expected one without a mask")
 
 
 def _check_kind(
-    name: str, got: np.dtype[Any], shape: tuple[int, ...], dtype: np.dtype[Any] | None, size: int | None
+    name: str,
+    got: np.dtype[Any],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any] | None,
+    size: int | None,
+    dtypes: tuple[str, ...] = DTYPES,
 ) -> None:
-    expected = DTYPES if dtype is None else (dtype.name,)
+    expected = dtypes if dtype is None else (dtype.name,)
     if got.name not in expected or not got.isnative:
         raise TypeError(
             f"{name}: got dtype {got.str if not got.isnative else got.name}, expected "
@@ -198,11 +206,6 @@ def _check_memory(name: str, item_size: int, stride: int, contiguous: bool, alig
         )
     if not aligned:
         raise ValueError(f"{name}: got memory that is not aligned to {item_size} bytes; allocate it with NumPy")
-
-
-def _check_writable(name: str, writable: bool) -> None:
-    if not writable:
-        raise ValueError(f"{name}: got read-only memory, expected writable memory, since it is updated in place")
 
 
 def check_disjoint(arrays: Mapping[str, NDArray[Any]]) -> None:

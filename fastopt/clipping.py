@@ -39,6 +39,9 @@ def clip_factors(norms: Sequence[float], max_norm: float | None, max_segment_nor
         Limit of the norm of each segment.
     """
     factors = [clip_factor(norm, max_segment_norm) for norm in norms]
-    total = math.sqrt(sum((norm * factor) ** 2 for norm, factor in zip(norms, factors, strict=True)))
-    everything = clip_factor(total, max_norm)
+    squares = 0.0
+    for norm, factor in zip(norms, factors, strict=True):
+        limited = norm * factor
+        squares += limited * limited  # one after the other, on a GPU too; Python's sum() adds otherwise since 3.12
+    everything = clip_factor(math.sqrt(squares), max_norm)
     return [factor * everything for factor in factors]

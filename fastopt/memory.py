@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, Device
+from .backends import Backend, Coefficients, Device
 from .buffers import aligned_zeros, check_buffer, check_device_buffer, check_device_disjoint, check_disjoint
 
 __all__ = ["Memory", "memory_of"]
@@ -18,6 +18,10 @@ Array = NDArray[Any]
 
 class Memory(Protocol):
     """What an optimizer does with buffers besides passes."""
+
+    @property
+    def device(self) -> Device | None:
+        """Where the buffers lie; None for the host's memory."""
 
     def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
         """Return the user's array as passes take it, without a copy, or say why it cannot be updated in place."""
@@ -37,6 +41,9 @@ class Memory(Protocol):
     def read(self, buffer: Array, out: Array) -> None:
         """Copy a buffer's values into a NumPy array."""
 
+    def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
+        """Return rows of coefficients for the passes."""
+
 
 def memory_of(backend: Backend) -> Memory:
     """Return the memory that the backend's passes work in."""
@@ -46,6 +53,7 @@ def memory_of(backend: Backend) -> Memory:
 class _Host:
     """NumPy arrays."""
 
+    device = None
     take = staticmethod(check_buffer)
     zeros = staticmethod(aligned_zeros)
     check_disjoint = staticmethod(check_disjoint)
@@ -59,17 +67,32 @@ class _Host:
     def read(self, buffer: Array, out: Array) -> None:
         out[:] = buffer
 
+    def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
+        return _HostCoefficients([np.empty(columns, dtype) for _ in range(rows)])
+
+
+class _HostCoefficients:
+    """Rows that passes read where they are written."""
+
+    def __init__(self, rows: list[Array]) -> None:
+        self.rows, self.read = rows, rows
+
+    def send(self, gradients: Array, limits: Sequence[float]) -> None:
+        pass
+
 
 class _OnDevice:
-    """Whatever has a CUDA array interface."""
+    """Whatever has a CUDA array interface, or exports itself by DLPack."""
 
     check_disjoint = staticmethod(check_device_disjoint)
 
     def __init__(self, device: Device) -> None:
-        self._device = device
+        self.device = device
         self.zeros, self.clear, self.write, self.read = device.zeros, device.clear, device.write, device.read
+        self.coefficients = device.coefficients
 
     def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
-        check_device_buffer(name, array, dtype=dtype, size=size)
-        buffer: Array = self._device.wrap(array)
+        memory = self.device.describe(name, array)
+        check_device_buffer(name, memory, dtype=dtype, size=size)
+        buffer: Array = self.device.wrap(memory)
         return buffer

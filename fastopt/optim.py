@@ -6,14 +6,16 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._bfloat16 import state_dtype
 from ._errors import unknown_name, whole_number
-from .backends import Backend, NetworkSpec, Run, Trainer, available_cores, coefficient_count, get_backend
+from .backends import Backend, Device, NetworkSpec, Run, Trainer, available_cores, coefficient_count, get_backend
 from .buffers import Layout, Segment
 from .clipping import clip_factors
 from .memory import Memory, memory_of
@@ -26,15 +28,18 @@ Array = NDArray[Any]
 
 @dataclass
 class _Span:
-    """A slice of the buffers that takes one array of coefficients; the passes over it come with a gradient."""
+    """A slice of the buffers that takes one array of coefficients; the passes over it come with a gradient.
+
+    The coefficients are written here and read where the passes run.
+    """
 
     where: slice
     group: str
     states: tuple[Array, ...]
     coefficients: Array
+    read: Any
     factor: float = 1.0
     gradients: Array = field(init=False)
-    run: Run = field(init=False)
     sum_of_squares: Callable[[], float] | None = None
 
 
@@ -51,8 +56,10 @@ class Optimizer:
     ----------
     parameters : ndarray or device array
         1-D, contiguous, writable, float32 or float64. Updated in place, never copied. For the backend ``cuda`` an array
-        that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__``; for every other one
-        a NumPy array.
+        that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or DLPack; for every
+        other one a NumPy array. The backend ``cuda`` takes bfloat16 too: gradients are bfloat16 then, and the states
+        float32; the rule computes in float32, and its result is rounded to the nearest bfloat16. Arrays of JAX are
+        refused, since JAX relies on their staying as they are.
     rule : str or Rule
         Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
     layout : Layout, optional
@@ -82,7 +89,7 @@ class Optimizer:
     Attributes
     ----------
     state : dict of str to ndarray
-        The rule's buffers by name, laid out as `parameters`. All start at zero.
+        The rule's buffers by name, laid out as `parameters`; float32 beside bfloat16. All start at zero.
     steps : int
         Steps taken.
     skipped : int
@@ -130,15 +137,16 @@ class Optimizer:
         self.layout = layout or Layout({"parameters": self._parameters.shape})
         if self.layout.size != self._parameters.size:
             raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {self._parameters.size}")
-        self.clip_value = _limit("clip_value", clip_value)
-        self.max_norm = _limit("max_norm", max_norm)
-        self.max_segment_norm = _limit("max_segment_norm", max_segment_norm)
+        self.clip_value = _positive("clip_value", clip_value)
+        self.max_norm = _positive("max_norm", max_norm)
+        self.max_segment_norm = _positive("max_segment_norm", max_segment_norm)
         self.skip_nonfinite = skip_nonfinite
         self.maximize = maximize
         self.zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         size, dtype = self._parameters.size, self._parameters.dtype
-        self.state = {name: self._memory.zeros(size, dtype) for name in self.rule.states}
+        self._state_dtype = state_dtype(dtype)
+        self.state = {name: self._memory.zeros(size, self._state_dtype) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0
@@ -146,6 +154,10 @@ class Optimizer:
         self._groups = self._group_hyper(groups or {})
         self._arguments = self._rule_arguments()
         self._spans = self._cut()
+        self._limiter: Callable[[Sequence[Array]], Callable[[], None]] | None = None
+        self._bound_limit: Callable[[], None] | None = None
+        self._limits = (1.0, 0.0, 0.0)
+        self._make_limiter()  # memory cannot be had while a graph is captured
         self._gradients: Array | None = None
         self._shape = self._parameters.shape
         number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(dtype).name]
@@ -195,20 +207,94 @@ class Optimizer:
         TypeError, ValueError
             The gradient does not fit, or shares memory with the parameters or a state. Nothing was updated.
         """
-        if gradients is not self._gradients or gradients.shape != self._shape:
-            self._bind(gradients)
-        if not math.isfinite(grad_scale):
-            raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
+        self._take(gradients)
         if not self._scale(grad_scale):
             self.skipped += 1
             if self.zero_grad:
                 self._clear_gradients()
             return
-        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self.zero_grad
-        for span in self._spans:
-            self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
-            span.run(zero_grad)
-        self.steps = t
+        self._send(self._buffer)
+        _launch(self._limit(), self._runs, self.zero_grad)
+        self.steps += 1
+
+    def capture(self, gradients: Array) -> Callable[..., None]:
+        """Return a step on these gradients that costs one launch: a CUDA graph of its passes.
+
+        Nothing is updated before it is called. Each call is a step with its own coefficients: the step count, `lr`,
+        `lr_scale` and the values of limits may be others in each.
+
+        Parameters
+        ----------
+        gradients : device array
+            As for :meth:`step`. Later calls read what lies in the same memory then.
+
+        Returns
+        -------
+        callable
+            ``replay(*, grad_scale=1.0)``, to be called in the place of ``step(gradients)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`step`; or the backend is not ``cuda``, or with `skip_nonfinite`, since the host would have to
+            look at the gradient first.
+
+        Examples
+        --------
+        >>> replay = optimizer.capture(gradients)  # doctest: +SKIP
+        >>> for batch in batches:  # doctest: +SKIP
+        ...     backward(batch, gradients)
+        ...     replay()
+        """
+        device = self._device_of("capture")
+        self._take(gradients)
+        buffer, captured = self._buffer, self._kind_of_passes
+        passes = device.capture(partial(_launch, self._limit(), self._runs, self.zero_grad), buffer)
+
+        def replay(*, grad_scale: float = 1.0) -> None:
+            if self._kind_of_passes != captured:
+                raise RuntimeError(
+                    "capture: zero_grad, skip_nonfinite, or whether there is a limit of the norm, is no longer what it "
+                    "was; capture again"
+                )
+            self._scale(grad_scale)
+            self._send(buffer)
+            passes()
+            self.steps += 1
+
+        return replay
+
+    def launch(self, gradients: Array) -> None:
+        """Launch a step's passes alone, for a CUDA graph of your own; :meth:`prepare` is the rest of the step.
+
+        Examples
+        --------
+        >>> with torch.cuda.graph(graph):  # doctest: +SKIP
+        ...     backward()
+        ...     optimizer.launch(gradients)
+        >>> for batch in batches:  # doctest: +SKIP
+        ...     static_batch.copy_(batch)
+        ...     optimizer.prepare()
+        ...     graph.replay()
+        """
+        self._device_of("launch")
+        self._take(gradients)
+        _launch(self._limit(), self._runs, self.zero_grad)
+
+    def prepare(self, *, grad_scale: float = 1.0) -> None:
+        """Send the coming step's coefficients to the GPU and count the step, whose passes come next on the same stream.
+
+        Raises
+        ------
+        RuntimeError
+            There were no passes yet: no gradients were given to :meth:`launch`.
+        """
+        self._device_of("prepare")
+        if self._gradients is None:
+            raise RuntimeError("prepare: got no gradients so far; call launch(gradients), where it is captured, before")
+        self._scale(grad_scale)
+        self._send(self._buffer)
+        self.steps += 1
 
     @property
     def needs_whole_gradient(self) -> bool:
@@ -297,10 +383,10 @@ class Optimizer:
         hyper = check_hyper(self.rule, saved["hyper"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
         for name, values in saved["state"].items():
-            if values.dtype != self._parameters.dtype or values.shape != self._parameters.shape:
+            if values.dtype != self._state_dtype or values.shape != self._parameters.shape:
                 raise ValueError(
                     f"state {name}: got {values.dtype.name} of shape {values.shape}, "
-                    f"expected {self._parameters.dtype.name} of shape {self._parameters.shape}"
+                    f"expected {self._state_dtype.name} of shape {self._parameters.shape}"
                 )
         for name, values in saved["state"].items():
             self._memory.write(self.state[name], values)
@@ -338,30 +424,79 @@ class Optimizer:
         def kind(segment: Segment) -> object:
             return segment.name if self.max_segment_norm is not None else sorted(self._groups[segment.group].items())
 
+        cuts = [list(neighbours) for _, neighbours in groupby(self.layout, key=kind)]
+        dtype = self._backend.compute_dtype(self._parameters.dtype)
+        self._table = self._memory.coefficients(len(cuts), coefficient_count(self.rule), dtype)
         spans = []
-        for _, neighbours in groupby(self.layout, key=kind):
-            members = list(neighbours)
+        for members, row, read in zip(cuts, self._table.rows, self._table.read, strict=True):
             where = slice(members[0].offset, members[-1].stop)
-            spans.append(
-                _Span(
-                    where=where,
-                    group=members[0].group,
-                    states=tuple(state[where] for state in self.state.values()),
-                    coefficients=np.empty(
-                        coefficient_count(self.rule), self._backend.compute_dtype(self._parameters.dtype)
-                    ),
-                )
-            )
+            states = tuple(state[where] for state in self.state.values())
+            spans.append(_Span(where=where, group=members[0].group, states=states, coefficients=row, read=read))
         return spans
+
+    def _take(self, gradients: Array) -> None:
+        """Have passes work on these gradients."""
+        if gradients is not self._gradients or gradients.shape != self._shape:
+            self._bind(gradients)
 
     def _bind(self, gradients: Array) -> None:
         buffer = self._memory.take("gradients", gradients, dtype=self._parameters.dtype, size=self._parameters.size)
         self._memory.check_disjoint({"gradients": buffer, "parameters": self._parameters, **self.state})
         self._gradients = None  # until all spans are bound: an exception may come between two
+        self._runs: list[Run] = []
         for span in self._spans:
             buffers = (self._parameters[span.where], buffer[span.where], *span.states)
-            span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.coefficients), buffers[1], None
+            self._runs.append(self._kernel(buffers, span.read))
+            span.gradients, span.sum_of_squares = buffers[1], None
+        self._buffer, self._bound_limit = buffer, None
         self._gradients = gradients
+
+    def _send(self, buffer: Array) -> None:
+        """Write the coming step's coefficients to where passes over these gradients read them."""
+        t, lr_scale = self.steps + 1, self.lr_scale
+        for span in self._spans:
+            self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
+        self._table.send(buffer, self._limits)
+
+    def _device_of(self, caller: str) -> Device:
+        """Return where passes can be captured, or say why they cannot."""
+        device = self._memory.device
+        if device is None:
+            raise ValueError(f"{caller}: got backend {self.backend!r}, expected 'cuda', whose passes are launches")
+        if self.skip_nonfinite:
+            raise ValueError(
+                f"{caller}: got skip_nonfinite=True, expected False: with it the host looks at each gradient before it "
+                "takes the step, and a graph has nobody to ask"
+            )
+        return device
+
+    @property
+    def _kind_of_passes(self) -> tuple[bool, ...]:
+        """What makes passes other launches, rather than the same ones with other coefficients."""
+        return self.zero_grad, self.skip_nonfinite, self._limits_on_device
+
+    @property
+    def _limits_on_device(self) -> bool:
+        """Whether norms are limited without the host's knowing them."""
+        if self._memory.device is None or self.skip_nonfinite:
+            return False
+        return self.max_norm is not None or self.max_segment_norm is not None
+
+    def _make_limiter(self) -> None:
+        if self._limits_on_device and self._spans:
+            assert self._memory.device is not None
+            sizes = [span.where.stop - span.where.start for span in self._spans]
+            self._limiter = self._memory.device.limits(sizes, self._table)
+
+    def _limit(self) -> Callable[[], None] | None:
+        """Return what limits the gradients' norms on their device, if anything does."""
+        if not self._limits_on_device:
+            return None
+        if self._limiter is None:
+            self._make_limiter()
+        if self._bound_limit is None and self._limiter is not None:
+            self._bound_limit = self._limiter([span.gradients for span in self._spans])
+        return self._bound_limit
 
     def _clear_gradients(self) -> None:
         for span in self._spans:
@@ -369,8 +504,12 @@ class Optimizer:
 
     def _scale(self, grad_scale: float) -> bool:
         """Set what each span's gradient is multiplied by; return whether the step is to be taken."""
+        if not math.isfinite(grad_scale):
+            raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
         sign = -grad_scale if self.maximize else grad_scale
-        if self.max_norm is None and self.max_segment_norm is None and not self.skip_nonfinite:
+        no_limits = self.max_norm is None and self.max_segment_norm is None
+        if (no_limits and not self.skip_nonfinite) or self._limits_on_device:
+            self._limits = (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0)
             for span in self._spans:
                 span.factor = sign
             return True
@@ -406,7 +545,14 @@ class Optimizer:
         return (factor, clip_value, weight_decay, 1.0, *own)
 
 
-def _limit(name: str, value: float | None) -> float | None:
+def _launch(limit: Callable[[], None] | None, runs: Sequence[Run], zero_grad: bool) -> None:
+    if limit is not None:
+        limit()
+    for run in runs:
+        run(zero_grad)
+
+
+def _positive(name: str, value: float | None) -> float | None:
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name}: got {value!r}, expected a positive finite number, or None for no limit")
     return value

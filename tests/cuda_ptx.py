@@ -9,13 +9,19 @@ from types import FunctionType
 
 import numpy as np
 
+from fastopt._bfloat16 import BFLOAT16, state_dtype
 from fastopt.backends.protocol import coefficient_count
 from fastopt.backends.source import buffer_names, element_source, positional
 from fastopt.rules import RULES, vocabulary
 
 ARCHITECTURES = ((8, 0), (9, 0))
-MOST_REGISTERS = {"float32": 64, "float64": 80}
+DTYPES = ("float32", "bfloat16", "float64")
+MOST_REGISTERS = {"float32": 64, "bfloat16": 64, "float64": 80}
 TABLE = Path(__file__).parent.parent / "bench" / "results" / "cuda-registers.md"
+
+
+def dtype_of(name):
+    return BFLOAT16 if name == "bfloat16" else np.dtype(name)
 
 
 @cache
@@ -24,7 +30,7 @@ def pass_ptx(name, dtype, architecture):
 
     from fastopt.backends.cuda.rule import pass_function, pass_signature
 
-    rule, dtype = RULES[name], np.dtype(dtype)
+    rule, dtype = RULES[name], dtype_of(dtype)
     return cuda.compile_ptx(pass_function(rule, dtype), pass_signature(rule, dtype), cc=architecture)[0]
 
 
@@ -42,7 +48,16 @@ def sum_ptx(dtype, architecture):
 
     from fastopt.backends.cuda.reductions import sum_function, sum_signature
 
-    return cuda.compile_ptx(sum_function, sum_signature(np.dtype(dtype)), cc=architecture)[0]
+    return cuda.compile_ptx(sum_function, sum_signature(dtype_of(dtype)), cc=architecture)[0]
+
+
+@cache
+def limit_ptx(dtype, architecture):
+    from numba import cuda
+
+    from fastopt.backends.cuda.limits import limit_function, limit_signature
+
+    return cuda.compile_ptx(limit_function, limit_signature(np.dtype(dtype)), cc=architecture)[0]
 
 
 def instructions(ptx):
@@ -129,13 +144,11 @@ def table():
     """Return the registers of every kernel as Markdown."""
     from importlib.metadata import version
 
-    heads = [f"{dtype}, sm_{major}{minor}" for dtype in ("float32", "float64") for major, minor in ARCHITECTURES]
-    rows = [
-        (name, [assembled_pass(name, d, a) for d in ("float32", "float64") for a in ARCHITECTURES]) for name in RULES
-    ]
-    rows.append(
-        ("(sum of squares)", [assembled(sum_ptx(d, a), a) for d in ("float32", "float64") for a in ARCHITECTURES])
-    )
+    heads = [f"{dtype}, sm_{major}{minor}" for dtype in DTYPES for major, minor in ARCHITECTURES]
+    rows = [(name, [assembled_pass(name, d, a) for d in DTYPES for a in ARCHITECTURES]) for name in RULES]
+    rows.append(("(sum of squares)", [assembled(sum_ptx(d, a), a) for d in DTYPES for a in ARCHITECTURES]))
+    coefficients = [(state_dtype(dtype_of(d)).name, a) for d in DTYPES for a in ARCHITECTURES]
+    rows.append(("(limit of norms)", [assembled(limit_ptx(d, a), a) for d, a in coefficients]))
     lines = [
         "# Registers of the CUDA kernels",
         "",

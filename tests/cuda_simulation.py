@@ -18,7 +18,7 @@ from test_rules import FEATURES, TOLERANCE
 from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend
 from fastopt.backends.cuda import launch
-from fastopt.backends.cuda.memory import stream_pointer
+from fastopt.backends.cuda.streams import stream_pointer
 from fastopt.rules import vocabulary
 
 SIZES = (0, 1, 3, 7, 37)
@@ -156,11 +156,11 @@ def buffers_at(*distances, size=37):
     ("distances", "head"), [((0, 0, 0), 0), ((1, 1, 1), 3), ((3, 3, 3), 1), ((0, 0, 1), 37), ((2, 0, 0), 37)]
 )
 def test_vectors_begin_where_all_buffers_are_at_a_boundary(distances, head):
-    assert launch.elements_before_vectors(buffers_at(*distances)) == head
+    assert launch.elements_before_vectors(buffers_at(*distances), 4) == head
 
 
 def test_a_buffer_that_ends_before_the_first_boundary_has_no_vectors():
-    assert launch.elements_before_vectors(buffers_at(1, 1, size=2)) == 2
+    assert launch.elements_before_vectors(buffers_at(1, 1, size=2), 4) == 2
 
 
 @pytest.mark.parametrize("offset", [0, 1])

@@ -10,9 +10,11 @@ from pathlib import Path
 import cuda_ptx
 import numpy as np
 import pytest
-from conftest import DTYPES
+from bfloat16 import critical, rounded
+from cuda_ptx import DTYPES
 
 from fastopt import RULES, Optimizer, fma, rule
+from fastopt._bfloat16 import state_dtype
 from fastopt.backends import get_backend, why_missing
 
 INSTALLED = importlib.util.find_spec("numba_cuda") is not None
@@ -23,8 +25,13 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_rule = pytest.mark.parametrize("name", RULES)
 
 
+def computed(dtype):
+    """Return what a kernel over buffers of that dtype computes in, and has states of."""
+    return state_dtype(cuda_ptx.dtype_of(dtype)).name
+
+
 def width(dtype):
-    return 16 // np.dtype(dtype).itemsize
+    return 16 // np.dtype(computed(dtype)).itemsize
 
 
 @needs_compiler
@@ -33,13 +40,20 @@ def width(dtype):
 @each_rule
 def test_a_vector_of_each_buffer_is_loaded_and_stored_in_one_piece(name, dtype, architecture):
     counts = cuda_ptx.instructions(cuda_ptx.pass_ptx(name, dtype, architecture))
-    vector, states = f"v{width(dtype)}.f{8 * np.dtype(dtype).itemsize}", len(RULES[name].states)
-    loads = sum(count for name, count in counts.items() if re.fullmatch(rf"ld\.global(\.nc)?\.{vector}", name))
-    assert loads == 2 + states
+    states = len(RULES[name].states)
+    vector = rf"v{width(dtype)}\.f{8 * np.dtype(computed(dtype)).itemsize}"
+    # two words hold four elements of bfloat16
+    own = r"v2\.[bu]32" if dtype == "bfloat16" else vector
+
+    def count(pattern):
+        return sum(count for name, count in counts.items() if re.fullmatch(pattern, name))
+
+    assert count(rf"ld\.global(\.nc)?\.{own}") == 2 + (states if own == vector else 0)
+    assert count(rf"ld\.global(\.nc)?\.{vector}") == states + (2 if own == vector else 0)
     # the last is the cleared gradient's, whose zeros may be of any type
-    stores = sum(count for name, count in counts.items() if re.fullmatch(r"st\.global\.v\d\.\w+", name))
-    assert stores == 1 + states + 1
-    assert counts[f"st.global.{vector}"] >= 1 + states
+    assert count(r"st\.global\.v\d\.\w+") == 1 + states + 1
+    assert count(rf"st\.global\.{own}") >= 1 + (states if own == vector else 0)
+    assert count(rf"st\.global\.{vector}") >= states
 
 
 @needs_compiler
@@ -49,7 +63,7 @@ def test_a_vector_of_each_buffer_is_loaded_and_stored_in_one_piece(name, dtype, 
 def test_arithmetic_is_the_rule_s_own(name, dtype, architecture):
     """So many operations as the rule has for each element of the vector and for one alone; each rounded once."""
     counts = cuda_ptx.instructions(cuda_ptx.pass_ptx(name, dtype, architecture))
-    kind, flush = f".f{8 * np.dtype(dtype).itemsize}", ".ftz" if dtype == "float32" else ""
+    kind, flush = f".f{8 * np.dtype(computed(dtype)).itemsize}", ".ftz" if computed(dtype) == "float32" else ""
     found = {
         operation: counts[f"{operation}.rn{flush}{kind}"] for operation in ("add", "sub", "mul", "fma", "div", "sqrt")
     }
@@ -60,9 +74,19 @@ def test_arithmetic_is_the_rule_s_own(name, dtype, architecture):
 
 @needs_compiler
 @each_architecture
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @each_rule
-def test_float32_kernels_have_no_float64(name, architecture):
-    assert ".f64" not in cuda_ptx.pass_ptx(name, "float32", architecture)
+def test_kernels_that_compute_in_float32_have_no_float64(name, dtype, architecture):
+    assert ".f64" not in cuda_ptx.pass_ptx(name, dtype, architecture)
+
+
+@needs_compiler
+@each_architecture
+@each_rule
+def test_bfloat16_is_converted_by_integers_alone(name, architecture):
+    """Hardware has instructions for it since sm_90, and the compiler for older ones has sequences of its own."""
+    counts = cuda_ptx.instructions(cuda_ptx.pass_ptx(name, "bfloat16", architecture))
+    assert not [name for name in counts if "bf16" in name or re.match(r"cvt.*\.f(16|32|64)", name)]
 
 
 @needs_compiler
@@ -90,6 +114,20 @@ def test_squares_are_added_in_float64_by_fused_operations(dtype, architecture):
     assert ".local" not in ptx
     registers, spilled = cuda_ptx.assembled(ptx, architecture)
     assert (registers <= cuda_ptx.MOST_REGISTERS[dtype], spilled) == (True, 0)
+
+
+@needs_compiler
+@each_architecture
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_norms_are_limited_by_the_operations_of_the_host_s_formula(dtype, architecture):
+    """A factor of each span and one of all: a division and a root each; nothing fused that the host rounds twice."""
+    ptx = cuda_ptx.limit_ptx(dtype, architecture)
+    counts = cuda_ptx.instructions(ptx)
+    assert (counts["div.rn.f64"], counts["sqrt.rn.f64"]) == (2, 2)
+    assert not [name for name in counts if re.match(r"(fma|mad|rcp|rsqrt)\b.*\.f", name)]
+    assert ".local" not in ptx
+    assert "call" not in {instruction.partition(".")[0] for instruction in counts}
+    assert cuda_ptx.assembled(ptx, architecture)[1] == 0
 
 
 @needs_compiler
@@ -137,9 +175,10 @@ def test_the_table_of_registers_names_every_rule():
 
 
 @needs_compiler
-def test_kernels_in_the_simulator():
+@pytest.mark.parametrize("name", ["simulation", "simulated_bfloat16", "simulated_graphs", "simulated_dlpack"])
+def test_kernels_in_the_simulator(name):
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / "cuda_simulation.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / f"cuda_{name}.py")]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": ":".join(filter(None, sys.path))}
     done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -166,3 +205,60 @@ def test_the_cpu_s_backends_do_not_import_it():
         [sys.executable, "-c", statements], env=environment, check=True, capture_output=True, text=True
     )
     assert not {name for name in done.stdout.split() if name.startswith(("numba.cuda", "numba_cuda", "cuda."))}
+
+
+@needs_compiler
+def test_conversions_of_bfloat16_are_right_for_every_bit_that_decides():
+    """The very instructions that kernels get, compiled for this processor."""
+    import ctypes
+
+    from llvmlite import binding, ir
+
+    from fastopt.backends.cuda import bfloat16 as emit
+
+    word, half = ir.IntType(32), ir.IntType(16)
+    module = ir.Module()
+
+    def function(name, result, *arguments):
+        made = ir.Function(module, ir.FunctionType(result, arguments), name)
+        return ir.IRBuilder(made.append_basic_block()), made.args
+
+    builder, (bits,) = function("round_one", half, word)
+    builder.ret(emit.rounded_one(builder, builder.bitcast(bits, ir.FloatType())))
+    builder, (low, high) = function("round_pair", word, word, word)
+    builder.ret(emit.pairs(builder, [builder.bitcast(x, ir.FloatType()) for x in (low, high)])[0])
+    builder, (bits,) = function("widen_one", word, half)
+    builder.ret(builder.bitcast(emit.widened_one(builder, bits), word))
+    for k in (0, 1):
+        builder, (pair,) = function(f"widen_{k}", word, word)
+        words = builder.insert_element(ir.Constant(ir.VectorType(word, 1), ir.Undefined), pair, word(0))
+        builder.ret(builder.bitcast(emit.widened(builder, words, word(k)), word))
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine()
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+
+    def compiled(name, result, *arguments):
+        return ctypes.CFUNCTYPE(result, *arguments)(engine.get_function_address(name))
+
+    c_word, c_half = ctypes.c_uint32, ctypes.c_uint16
+    values = critical()
+    expected, patterns = rounded(values).tolist(), values.view(np.uint32).tolist()
+    round_one, round_pair = compiled("round_one", c_half, c_word), compiled("round_pair", c_word, c_word, c_word)
+    assert [round_one(pattern) for pattern in patterns] == expected
+    pairs = zip(patterns[::2], patterns[1::2], strict=True)
+    assert [round_pair(*pair) for pair in pairs] == [
+        low | high << 16 for low, high in zip(expected[::2], expected[1::2], strict=True)
+    ]
+    halves = range(1 << 16)
+    wide = [half << 16 for half in halves]
+    widen_one, widen_0, widen_1 = (
+        compiled("widen_one", c_word, c_half),
+        compiled("widen_0", c_word, c_word),
+        compiled("widen_1", c_word, c_word),
+    )
+    assert [widen_one(half) for half in halves] == wide
+    assert [widen_0(half | 0xABCD0000) for half in halves] == wide
+    assert [widen_1(half << 16 | 0xABCD) for half in halves] == wide

@@ -11,7 +11,8 @@ from pathlib import Path
 import cuda_ptx
 import numpy as np
 import pytest
-from test_cuda import each_architecture, each_dtype, needs_compiler
+from conftest import DTYPES
+from test_cuda import each_architecture, needs_compiler
 
 from fastopt import MLP
 from fastopt.backends import why_missing
@@ -24,6 +25,7 @@ IN_ONE_DTYPE += tuple(f"derive {name}" for name in ACTIVATIONS[1:])
 IN_FLOAT64_TOO = ("close", *LOSSES)
 """Losses are summed in float64, as on the CPU."""
 
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_kernel = pytest.mark.parametrize("name", [*IN_ONE_DTYPE, *IN_FLOAT64_TOO])
 
 ARITHMETIC = re.compile(r"(add|sub|mul|fma|div|rcp)\.rn(\.ftz)?\.f(32|64)")

@@ -23,6 +23,11 @@ def misaligned():
 
 
 BUFFERS = {
+    "bfloat16": (
+        lambda: type("Tensor", (), {"dtype": "torch.bfloat16"})(),
+        TypeError,
+        "Tensor bfloat16 'cuda' float32",
+    ),
     "integers": (lambda: np.zeros(SIZE, np.int64), TypeError, "int64 float32 .astype("),
     "half precision": (lambda: np.zeros(SIZE, np.float16), TypeError, "float16 float32 .astype("),
     "objects": (lambda: np.zeros(SIZE, object), TypeError, "object float32"),

@@ -7,13 +7,14 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Backend, Device, Kernel, Run, coefficient_count
+from .protocol import PASS_COEFFICIENTS, Backend, Coefficients, Device, Kernel, Run, coefficient_count
 from .threads import available_cores
 
 __all__ = [
     "BACKENDS",
     "PASS_COEFFICIENTS",
     "Backend",
+    "Coefficients",
     "DenseSpec",
     "Device",
     "Kernel",
@@ -31,7 +32,7 @@ __all__ = [
 BACKENDS = {
     "numba": ("numba", "NumbaBackend", "pip install numba"),
     "c": ("c", "CBackend", "install a C compiler, then install fastopt again from its source"),
-    "cuda": ("cuda", "CudaBackend", "it needs an NVIDIA GPU with its driver, and pip install 'fastopt[cuda]'"),
+    "cuda": ("cuda.backend", "CudaBackend", "it needs an NVIDIA GPU with its driver, and pip install 'fastopt[cuda]'"),
     "reference": ("reference", "ReferenceBackend", ""),
 }
 """Name to module, class, and what to do where it is missing; see :func:`default_backend`."""

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .._device_memory import DeviceMemory
 from ..rules import Rule
 from .network import NetworkSpec, Trainer
 
-__all__ = ["PASS_COEFFICIENTS", "Backend", "Device", "Kernel", "Run", "coefficient_count"]
+__all__ = ["PASS_COEFFICIENTS", "Backend", "Coefficients", "Device", "Kernel", "Run", "coefficient_count"]
 
 Array = NDArray[Any]
 
@@ -36,15 +37,41 @@ Run = Callable[[bool], None]
 class Kernel(Protocol):
     """The passes of one rule over flat buffers of one dtype."""
 
-    def __call__(self, buffers: Sequence[Array], coefficients: Array) -> Run:
-        """Return the pass that updates ``buffers = (p, g, *states)`` in place by what the coefficients are then."""
+    def __call__(self, buffers: Sequence[Array], coefficients: Any) -> Run:
+        """Return the pass that updates ``buffers = (p, g, *states)`` in place by what the coefficients are then.
+
+        They are a NumPy array, or on a device one of the rows that :meth:`Device.coefficients` has for kernels.
+        """
+
+
+class Coefficients(Protocol):
+    """Rows of coefficients that are written on the host and read on a device."""
+
+    rows: list[Array]
+    read: list[Any]
+
+    def send(self, gradients: Any, limits: Sequence[float]) -> None:
+        """Have passes over these gradients read what is in the rows now.
+
+        `limits` are what :meth:`Device.limits` needs: the factor on the gradient, and the limits of the norm of all and
+        of each span's, or 0 where there is none.
+        """
 
 
 class Device(Protocol):
     """Memory that is not the host's, and buffers in it: with a size, a shape, a dtype, and slices."""
 
+    def describe(self, name: str, array: Any) -> DeviceMemory:
+        """Return what is known of another library's array; `name` is what messages call it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It does not lie on this device.
+        """
+
     def wrap(self, array: Any) -> Any:
-        """Return a buffer in the memory of another library's array, without a copy."""
+        """Return a buffer in the memory of another library's array, or of what was described, without a copy."""
 
     def zeros(self, size: int, dtype: np.dtype[Any]) -> Any:
         """Return a new buffer."""
@@ -57,6 +84,18 @@ class Device(Protocol):
 
     def read(self, buffer: Any, out: Array) -> None:
         """Copy a buffer's values into an array of the host, when all work on them is done."""
+
+    def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
+        """Return rows of coefficients for the passes of one optimizer."""
+
+    def limits(self, sizes: Sequence[int], coefficients: Any) -> Callable[[Sequence[Any]], Callable[[], None]]:
+        """Return what makes of the spans of a gradient the launch that limits their norms.
+
+        It writes factors to the coefficients that were sent, by the limits that were sent with them.
+        """
+
+    def capture(self, function: Callable[[], object], gradients: Any) -> Callable[[], None]:
+        """Return what runs all that the function launches in one go, where passes over these gradients run then."""
 
 
 class Backend(Protocol):

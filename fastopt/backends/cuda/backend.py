@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._bfloat16 import state_dtype
 from ...rules import Rule
 from ..network import NetworkSpec, Trainer
-from ..protocol import Array, Kernel, Run
+from ..protocol import Kernel, Run
 from ..source import does_not_compile
 from . import shim
 from .launch import bind
@@ -23,7 +24,10 @@ __all__ = ["CudaBackend"]
 
 
 class CudaBackend:
-    """Updates device arrays of CuPy, PyTorch, Numba, or any library with a CUDA array interface.
+    """Updates device arrays of CuPy, PyTorch, Numba, or any library with a CUDA array interface or DLPack.
+
+    Parameters and gradients are float32, float64 or bfloat16. Beside bfloat16 the states are float32, the rule computes
+    in float32, and what it gives is rounded to the nearest bfloat16 when it is stored.
 
     The kernels consist of the operations of the compiled CPU backends, in the same order: each multiply-add fused where
     the rule says so and nowhere else, divisions and roots rounded correctly. In float32, denormal numbers count as
@@ -49,8 +53,8 @@ class CudaBackend:
         return f"{shim.device_name()}, numba-cuda {version('numba-cuda')}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the coefficients: that of the buffers."""
-        return dtype
+        """Return the dtype of the coefficients and of the states: that of the parameters, float32 for bfloat16."""
+        return state_dtype(dtype)
 
     def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""
@@ -60,7 +64,7 @@ class CudaBackend:
             except shim.TYPING_ERRORS as error:
                 raise does_not_compile(rule, dtype, error) from error
 
-        def on(buffers: Sequence[Any], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Any], coefficients: DeviceBuffer) -> Run:
             return bind(kernel, block, buffers, coefficients)
 
         return on

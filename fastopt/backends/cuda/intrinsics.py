@@ -7,11 +7,11 @@ from typing import Any
 from llvmlite import ir
 
 from ...rules import vocabulary
-from . import shim
+from . import bfloat16, shim
 from .launch import VECTOR_BYTES
 from .shim import TypingError, intrinsic, stands_for, types
 
-__all__ = ["add_exponent", "fetch", "fma", "same_dtype", "store", "strict_arithmetic"]
+__all__ = ["add_exponent", "fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
 
 
 @stands_for(vocabulary.fma)
@@ -109,9 +109,11 @@ def fetch(typing_context: Any, buffer: Any, first: Any, registers: Any) -> Any:
     """Load the vector of elements from `first` on; the address has to be a multiple of its size."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = builder.load(_vector(context, builder, buffer, arguments[0], arguments[1]), align=VECTOR_BYTES)
+        address, alignment = _vector(context, builder, buffer, registers, *arguments[:2])
+        vector = builder.load(address, align=alignment)
         for k, place in _places(context, builder, registers, arguments[2]):
-            builder.store(builder.extract_element(vector, k), place)
+            value = bfloat16.widened(builder, vector, k) if _halved(buffer) else builder.extract_element(vector, k)
+            builder.store(value, place)
         return context.get_dummy_value()
 
     return types.void(buffer, first, registers), emit
@@ -122,21 +124,63 @@ def store(typing_context: Any, registers: Any, buffer: Any, first: Any) -> Any:
     """Store what :func:`fetch` has loaded, in one piece as well."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target = _vector(context, builder, buffer, arguments[1], arguments[2])
-        vector = ir.Constant(target.type.pointee, ir.Undefined)
-        for k, place in _places(context, builder, registers, arguments[0]):
-            vector = builder.insert_element(vector, builder.load(place), k)
-        builder.store(vector, target, align=VECTOR_BYTES)
+        address, alignment = _vector(context, builder, buffer, registers, *arguments[1:])
+        values = [builder.load(place) for _, place in _places(context, builder, registers, arguments[0])]
+        parts = bfloat16.pairs(builder, values) if _halved(buffer) else values
+        vector = ir.Constant(address.type.pointee, ir.Undefined)
+        for k, part in enumerate(parts):
+            vector = builder.insert_element(vector, part, ir.IntType(32)(k))
+        builder.store(vector, address, align=alignment)
         return context.get_dummy_value()
 
     return types.void(registers, buffer, first), emit
 
 
-def _vector(context: Any, builder: Any, kind: Any, buffer: Any, first: Any) -> Any:
-    """Return the address of the vector that begins at that element."""
-    real = context.get_value_type(kind.dtype)
-    element = builder.gep(context.make_array(kind)(context, builder, buffer).data, [first])
-    return builder.bitcast(element, ir.VectorType(real, VECTOR_BYTES * 8 // kind.dtype.bitwidth).as_pointer())
+@intrinsic
+def fetch_one(typing_context: Any, buffer: Any, i: Any) -> Any:
+    """Load an element: the float32 whose upper half it is, where it is bfloat16."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = builder.load(_element(context, builder, buffer, *arguments))
+        return bfloat16.widened_one(builder, value) if _halved(buffer) else value
+
+    return (types.float32 if _halved(buffer) else buffer.dtype)(buffer, i), emit
+
+
+@intrinsic
+def store_one(typing_context: Any, value: Any, buffer: Any, i: Any) -> Any:
+    """Store an element, rounded to the nearest bfloat16 where the buffer is of those."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, *where = arguments
+        stored = bfloat16.rounded_one(builder, value) if _halved(buffer) else value
+        builder.store(stored, _element(context, builder, buffer, *where))
+        return context.get_dummy_value()
+
+    return types.void(value, buffer, i), emit
+
+
+def _halved(buffer: Any) -> bool:
+    """Return whether the buffer is of bfloat16, whose bits are all that the compiler knows of them."""
+    return bool(buffer.dtype == types.uint16)
+
+
+def _element(context: Any, builder: Any, kind: Any, buffer: Any, i: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, buffer).data, [i])
+
+
+def _vector(context: Any, builder: Any, kind: Any, registers: Any, buffer: Any, first: Any) -> tuple[Any, int]:
+    """Return the address of the vector that begins at that element, and what it is a multiple of."""
+    size = _width(registers) * kind.dtype.bitwidth // 8
+    part = ir.IntType(32) if _halved(kind) else context.get_value_type(kind.dtype)
+    count = size * 8 // (32 if _halved(kind) else kind.dtype.bitwidth)
+    element = _element(context, builder, kind, buffer, first)
+    return builder.bitcast(element, ir.VectorType(part, count).as_pointer()), size
+
+
+def _width(registers: Any) -> int:
+    """Return how many elements a vector has: those of its registers' dtype that one instruction moves."""
+    return int(VECTOR_BYTES * 8 // registers.dtype.bitwidth)
 
 
 def _places(context: Any, builder: Any, kind: Any, registers: Any) -> Any:
@@ -145,5 +189,4 @@ def _places(context: Any, builder: Any, kind: Any, registers: Any) -> Any:
     All are constants, and so the compiler keeps the array in registers.
     """
     data, number = context.make_array(kind)(context, builder, registers).data, ir.IntType(32)
-    count = VECTOR_BYTES * 8 // kind.dtype.bitwidth
-    return [(number(k), builder.gep(data, [number(k)])) for k in range(count)]
+    return [(number(k), builder.gep(data, [number(k)])) for k in range(_width(kind))]

@@ -2,83 +2,68 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from . import shim
-from .shim import cuda
+from ..._bfloat16 import BFLOAT16, is_bfloat16
+from ..._device_memory import DeviceMemory
+from . import dlpack, shim
+from .buffer import DeviceBuffer, stored
+from .coefficients import Coefficients
+from .graph import capture
+from .limits import NormLimits
+from .shim import cuda, from_dtype, kernel, types
+from .streams import stream_pointer
 
-__all__ = ["Device", "DeviceBuffer", "stream_pointer"]
+__all__ = ["Device", "DeviceBuffer"]
 
 _BLOCK = 256
-
-
-class DeviceBuffer:
-    """A 1-D contiguous array on the GPU; other libraries take it by its ``__cuda_array_interface__``.
-
-    Parameters
-    ----------
-    array
-        The compiler's own view of the memory.
-    owner
-        Whose memory it is, and on whose current stream passes over it run. None for memory of fastopt.
-    """
-
-    def __init__(self, array: Any, owner: Any = None) -> None:
-        self.array = array
-        self.size: int = array.size
-        self.shape = (self.size,)
-        self.dtype: np.dtype[Any] = array.dtype
-        self._owner = owner
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Address, size and dtype."""
-        interface: dict[str, Any] = getattr(self.array, _INTERFACE)
-        return interface
-
-    def __getitem__(self, where: slice) -> DeviceBuffer:
-        return DeviceBuffer(self.array[where], self._owner)
-
-    @property
-    def address(self) -> int:
-        """Address of the first element."""
-        address: int = getattr(self.array, _INTERFACE)["data"][0]
-        return address
-
-    def stream(self) -> Any:
-        """Return the stream that the owner would launch on now: that of PyTorch, CuPy or whose interface names one."""
-        return shim.stream(stream_pointer(self._owner))
-
-    def copy_to_host(self) -> np.ndarray[Any, Any]:
-        """Return the values as a NumPy array, when all work on them is done."""
-        shim.synchronize()
-        values: np.ndarray[Any, Any] = self.array.copy_to_host()
-        return values
-
-
-_INTERFACE = "__array_interface__" if shim.simulated else "__cuda_array_interface__"
-
-
-def stream_pointer(owner: Any) -> int | None:
-    """Return the address of the stream that the owner of an array launches on now; None for the default one."""
-    if owner is None:
-        return None
-    if type(owner).__module__.partition(".")[0] == "torch":  # whose interface names no stream
-        pointer: int = sys.modules["torch"].cuda.current_stream(owner.device).cuda_stream
-        return pointer
-    stream: int | None = owner.__cuda_array_interface__.get("stream")
-    return stream
 
 
 class Device:
     """Memory of the current GPU."""
 
+    def describe(self, name: str, array: Any) -> DeviceMemory:
+        """Return what an array's library says of its memory, by the CUDA array interface or else by DLPack.
+
+        Raises
+        ------
+        TypeError
+            It does not lie on a GPU, or has neither; `name` is what the message calls it.
+        ValueError
+            It lies on another GPU than the current one.
+        """
+        if isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{name}: got a NumPy array, which lies in the host's memory, expected an array on the GPU, since it "
+                "is updated in place; move it there once, for example with cupy.asarray, and keep the result"
+            )
+        exports = hasattr(array, "__dlpack__")
+        # the interface has no name for bfloat16: PyTorch raises where it is asked for it
+        interface = None if exports and is_bfloat16(array) else getattr(array, "__cuda_array_interface__", None)
+        if interface is not None:
+            return _by_interface(array, interface)
+        if not exports or array.__dlpack_device__()[0] not in shim.DLPACK_DEVICES:
+            raise TypeError(
+                f"{name}: got {type(array).__name__}, expected a 1-D array of float32, float64 or bfloat16 on the GPU "
+                "that has a __cuda_array_interface__ or DLPack's methods, such as those of CuPy, PyTorch and Numba"
+            )
+        return _by_dlpack(name, array)
+
     def wrap(self, array: Any) -> DeviceBuffer:
-        """Return the memory of another library's array, without a copy."""
-        return array if isinstance(array, DeviceBuffer) else DeviceBuffer(shim.array_view(array), array)
+        """Return the memory of another library's array, or what :meth:`describe` says of one, without a copy."""
+        if isinstance(array, DeviceBuffer):
+            return array
+        memory = array if isinstance(array, DeviceMemory) else self.describe("array", array)
+        if isinstance(memory.owner, DeviceBuffer):
+            return memory.owner
+        size = memory.shape[0]
+        view = shim.array_view(memory.address, size, stored(memory.dtype), keep=(memory.owner, memory.held))
+        return DeviceBuffer(view, memory.owner, memory.dtype)
 
     def zeros(self, size: int, dtype: np.dtype[Any]) -> DeviceBuffer:
         """Return a new buffer of zeros, which may be used on any stream."""
@@ -91,7 +76,8 @@ class Device:
         """Set a buffer to zero on its owner's stream."""
         if buffer.size:
             blocks = -(-buffer.size // _BLOCK)
-            _clear[blocks, _BLOCK, buffer.stream()](buffer.array, buffer.dtype.type(0))
+            dtype = buffer.array.dtype
+            _compiled_clear(dtype)[blocks, _BLOCK, buffer.stream()](buffer.array, dtype.type(0))
 
     def write(self, buffer: DeviceBuffer, values: Any) -> None:
         """Copy values, which may lie on the GPU or in the host's memory, into a buffer, and wait for it."""
@@ -104,9 +90,63 @@ class Device:
         shim.synchronize()
         buffer.array.copy_to_host(out)
 
+    def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
+        """Return rows of coefficients for the passes of one optimizer."""
+        return Coefficients(rows, columns, dtype)
 
-@cuda.jit
+    def limits(
+        self, sizes: Sequence[int], coefficients: Coefficients
+    ) -> Callable[[Sequence[DeviceBuffer]], Callable[[], None]]:
+        """Return what makes of the spans of a gradient the launch that limits their norms."""
+        return NormLimits(sizes, coefficients).bind
+
+    def capture(self, function: Callable[[], object], gradients: DeviceBuffer) -> Callable[[], None]:
+        """Return what launches all that the function does in one go, on the stream of the gradients' owner then."""
+        graph = capture(function)
+        return lambda: graph.replay(gradients.stream_pointer())
+
+
+def _by_interface(array: Any, interface: dict[str, Any]) -> DeviceMemory:
+    dtype, (address, read_only) = np.dtype(interface["typestr"]), interface["data"]
+    bfloat16 = is_bfloat16(array) and dtype.itemsize == BFLOAT16.itemsize
+    return DeviceMemory(
+        array,
+        address,
+        tuple(interface["shape"]),
+        interface.get("strides"),
+        BFLOAT16 if bfloat16 else dtype,
+        read_only=read_only or _is_immutable(array),
+        masked=interface.get("mask") is not None,
+    )
+
+
+def _by_dlpack(name: str, array: Any) -> DeviceMemory:
+    try:
+        exported = dlpack.read(dlpack.export(array, stream_pointer(array)), array)
+    except (BufferError, TypeError) as error:
+        raise TypeError(f"{name}: {type(array).__name__} cannot be shared by DLPack: {error}") from error
+    number, current = exported.device[1], shim.device_number()
+    if number != current:
+        raise ValueError(
+            f"{name}: got an array on GPU {number}, expected one on the current GPU, {current}; make the array's GPU "
+            "the current one before the optimizer is made, for example with torch.cuda.set_device"
+        )
+    memory = exported.memory
+    return replace(memory, read_only=True) if _is_immutable(array) else memory
+
+
+def _is_immutable(array: Any) -> bool:
+    """Return whether the array's library relies on it staying as it is: JAX's does, whose capsules do not say so."""
+    return type(array).__module__.partition(".")[0] in ("jax", "jaxlib")
+
+
 def _clear(values: Any, zero: Any) -> None:
     i = cuda.grid(1)
     if i < values.size:
         values[i] = zero
+
+
+@cache
+def _compiled_clear(dtype: np.dtype[Any]) -> Any:
+    number = from_dtype(dtype)
+    return kernel(_clear, (types.Array(number, 1, "C"), number), (_BLOCK,))

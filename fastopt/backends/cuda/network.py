@@ -20,11 +20,12 @@ from ...rules import Rule
 from ..network import NetworkSpec
 from ..protocol import Array, coefficient_count
 from . import shim
+from .buffer import DeviceBuffer
 from .graph import Graph, capture
-from .launch import VECTOR_BYTES, elements_before_vectors
-from .memory import DeviceBuffer
+from .launch import bind
 from .rule import compiled_pass
 from .step import Step, Tables
+from .streams import launches_on, pointer_of
 
 __all__ = ["CudaTrainer"]
 
@@ -133,20 +134,15 @@ class CudaTrainer:
     def _launch(self, count: int, batch: int, labels: bool, spans: tuple[tuple[int, int, int], ...]) -> None:
         parameters, gradients = self._buffers[0].array, self._gradients.array
         self._step.launch(self._tables, parameters, gradients, count, batch, labels=labels)
-        for start, stop, group in spans:
-            self._update_span(slice(start, stop), group)
+        with launches_on(pointer_of(self._stream)):
+            for start, stop, group in spans:
+                self._update_span(slice(start, stop), group)
 
     def _update_span(self, where: slice, group: int) -> None:
         """Launch the rule's pass over a slice of the buffers, with the coefficients of that group."""
-        kernel, block = self._update
         parameters, *states = (buffer[where] for buffer in self._buffers)
-        buffers = (parameters, self._gradients[where], *states)
-        head = elements_before_vectors(buffers)
-        vectors, rest = divmod(parameters.size - head, VECTOR_BYTES // self._dtype.itemsize)
-        blocks = -(-(head + vectors + rest) // block)
-        own = self._tables.coefficients[group * self._columns : (group + 1) * self._columns]
-        arrays = (*(buffer.array for buffer in buffers), own)
-        kernel[blocks, block, self._stream](*arrays, np.uint64(head), False)
+        own = DeviceBuffer(self._tables.coefficients[group * self._columns : (group + 1) * self._columns])
+        bind(*self._update, (parameters, self._gradients[where], *states), own)(False)
 
     def _spans(self, *, alike: bool) -> tuple[tuple[int, int, int], ...]:
         """Return begin, end and group of what one pass updates: all, where weights and biases take the same numbers."""

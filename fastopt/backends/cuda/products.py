@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import shim
-from .memory import DeviceBuffer
+from .buffer import DeviceBuffer
 
 __all__ = ["WORKSPACE_BYTES", "Products", "library", "make_products"]
 

@@ -1,22 +1,23 @@
 """Sums of squares in the order, and so with the bits, of the CPU's: see :mod:`fastopt.backends.numba.reductions`.
 
-A block sums a chunk: each of its 64 threads is a lane, and lanes are added pairwise. The chunks are added in order on
-the host, which waits for the sum anyway.
+A block sums a chunk: each of its 64 threads is a lane, and lanes are added pairwise. The chunks are added in order, on
+the GPU where the sum is wanted there (:mod:`.limits`), and else on the host, which waits for it anyway.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from . import shim
-from .memory import DeviceBuffer
-from .shim import cuda, from_dtype, kernel, types
-from .words import fma
+from .buffer import DeviceBuffer, array_type
+from .shim import cuda, kernel, types
+from .words import fetch_one, fma
 
-__all__ = ["CHUNK", "LANES", "SumOfSquares", "sum_function", "sum_signature"]
+__all__ = ["CHUNK", "LANES", "SumOfSquares", "chunk_sums", "sum_function", "sum_signature"]
 
 CHUNK = 16_384
 LANES = 64
@@ -34,7 +35,7 @@ def sum_function(values, sums):  # type: ignore[no-untyped-def]
     i += lane
     total = float64(0)
     while i < stop:
-        x = float64(values[i])
+        x = float64(fetch_one(values, i))
         total = fma(x, x, total)  # type: ignore[assignment]
         i += _LANES
     lanes[lane] = total
@@ -50,7 +51,7 @@ def sum_function(values, sums):  # type: ignore[no-untyped-def]
 
 def sum_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Return the types of the kernel's arguments."""
-    return types.Array(from_dtype(dtype), 1, "C"), types.Array(types.float64, 1, "C")
+    return array_type(dtype), types.Array(types.float64, 1, "C")
 
 
 @cache
@@ -58,20 +59,30 @@ def _compiled(dtype: np.dtype[Any]) -> Any:
     return kernel(sum_function, sum_signature(dtype), (LANES,))
 
 
+def chunk_sums(values: DeviceBuffer, sums: Any) -> Callable[[], None]:
+    """Return what writes the sum of squares of each chunk to `sums`, on the stream of the values' owner."""
+    compiled, chunks = _compiled(values.dtype), sums.size
+
+    def launch() -> None:
+        if chunks:
+            compiled[chunks, LANES, values.stream()](values.array, sums)
+
+    return launch
+
+
 class SumOfSquares:
     """Gives Σ x² of a buffer as it is when called, and waits for it."""
 
     def __init__(self, values: DeviceBuffer) -> None:
         self._values = values
-        self._chunks = -(-values.size // CHUNK)
-        self._sums = shim.empty(self._chunks, np.dtype(np.float64))
-        self._kernel = _compiled(values.dtype)
+        self._sums = shim.empty(-(-values.size // CHUNK), np.dtype(np.float64))
+        self._launch = chunk_sums(values, self._sums)
 
     def __call__(self) -> float:
-        if not self._chunks:
+        if not self._sums.size:
             return 0.0
+        self._launch()
         stream = self._values.stream()
-        self._kernel[self._chunks, LANES, stream](self._values.array, self._sums)
         sums = self._sums.copy_to_host(stream=stream)
         stream.synchronize()
         return float(np.cumsum(sums)[-1])  # one after the other, where np.sum adds in pairs

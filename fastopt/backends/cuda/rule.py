@@ -4,6 +4,12 @@ Vectors are 16 bytes, four float32 or two float64 numbers, and lie at multiples 
 first and behind the last of them are updated by a thread each. A buffer may be a slice that begins anywhere, and so the
 number of elements before the first vector is an argument; where buffers do not begin at the same distance from one, it
 is the number of all.
+
+Parameters and gradients of bfloat16 have states of float32, and the rule computes in float32: they are converted where
+they are loaded and stored. Their vectors have four elements too, and 8 bytes. With eight, 16 bytes, a thread would hold
+twice as many numbers, and rules with two states or more need most of the registers that there are already: it would be
+spills, or half of the warps that hide the latency of memory. With four, a warp still moves whole lines of 128 bytes;
+what it takes more of, instructions, is not what a pass over memory waits for.
 """
 
 from __future__ import annotations
@@ -14,14 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from ..._bfloat16 import state_dtype
 from ...rules import Rule
 from ...rules.vocabulary import clip
 from ..protocol import coefficient_count
 from ..source import buffer_names, element_source, positional, unique_name
 from . import launch
+from .buffer import array_type
 from .launch import BLOCKS, VECTOR_BYTES
 from .shim import cuda, from_dtype, inlined, kernel, types
-from .words import fetch, fma, same_dtype, store, strict_arithmetic
+from .words import fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic
 
 __all__ = ["compiled_pass", "pass_function", "pass_signature"]
 
@@ -44,9 +52,11 @@ def {name}({buffers}, coefficients, head, zero_grad):
         if i >= head:
             i += vectors * WIDTH
         if i < uint64(p.size):
-            element({buffers}, i, values)
+{fetches_of_one}
+            element({ones}, 0, values)
+{stores_of_one}
             if zero_grad:
-                g[i] = ZERO
+                store_one(ZERO, g, i)
 """
 
 
@@ -62,8 +72,8 @@ def _compiled(rule: Rule, dtype: np.dtype[Any], block: int) -> Any:
 
 def pass_signature(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Return the types of the kernel's arguments."""
-    array = types.Array(from_dtype(dtype), 1, "C")
-    return (*[array] * (len(buffer_names(rule)) + 1), types.uint64, types.boolean)
+    states_and_coefficients = [array_type(state_dtype(dtype))] * (len(rule.states) + 1)
+    return (*[array_type(dtype)] * 2, *states_and_coefficients, types.uint64, types.boolean)
 
 
 def pass_function(rule: Rule, dtype: np.dtype[Any]) -> Callable[..., None]:
@@ -71,7 +81,8 @@ def pass_function(rule: Rule, dtype: np.dtype[Any]) -> Callable[..., None]:
 
     Indices are unsigned, since a signed one might count from the end of an array.
     """
-    name, width = unique_name(rule, _KERNEL), VECTOR_BYTES // dtype.itemsize
+    real = state_dtype(dtype)
+    name, width = unique_name(rule, _KERNEL), VECTOR_BYTES // real.itemsize
     space: dict[str, Any] = {
         "__name__": rule.update.__module__,
         "rule": inlined(positional(rule.update)),
@@ -79,13 +90,15 @@ def pass_function(rule: Rule, dtype: np.dtype[Any]) -> Callable[..., None]:
         "fma": fma,
         "same_dtype": same_dtype,
         "fetch": fetch,
+        "fetch_one": fetch_one,
         "store": store,
+        "store_one": store_one,
         "strict_arithmetic": strict_arithmetic,
         "cuda": cuda,
         "uint64": np.uint64,
         "WIDTH": np.uint64(width),
-        "ZERO": dtype.type(0),
-        "REAL": from_dtype(dtype),
+        "ZERO": real.type(0),
+        "REAL": from_dtype(real),
     }
     exec(compile(_source(rule, name, width), rule.update.__code__.co_filename, "exec"), space)
     space["element"] = inlined(space[f"{name}_element"])
@@ -94,7 +107,7 @@ def pass_function(rule: Rule, dtype: np.dtype[Any]) -> Callable[..., None]:
 
 
 def _source(rule: Rule, name: str, width: int) -> str:
-    buffers = buffer_names(rule)
+    buffers, updated = buffer_names(rule), ("p", *rule.states)
     vectors = ", ".join(f"{buffer}_vector" for buffer in buffers)
     return element_source(rule, f"{name}_element") + _KERNEL.format(
         name=name,
@@ -106,6 +119,13 @@ def _source(rule: Rule, name: str, width: int) -> str:
             for buffer in buffers
         ),
         elements="\n".join(f"        element({vectors}, {k}, values)" for k in range(width)),
-        stores="\n".join(f"        store({buffer}_vector, {buffer}, first)" for buffer in ("p", *rule.states)),
+        stores="\n".join(f"        store({buffer}_vector, {buffer}, first)" for buffer in updated),
         zeros="\n".join(f"            g_vector[{k}] = ZERO" for k in range(width)),
+        fetches_of_one="\n".join(
+            f"            {buffer}_one = cuda.local.array(1, REAL)\n"
+            f"            {buffer}_one[0] = fetch_one({buffer}, i)"
+            for buffer in buffers
+        ),
+        ones=", ".join(f"{buffer}_one" for buffer in buffers),
+        stores_of_one="\n".join(f"            store_one({buffer}_one[0], {buffer}, i)" for buffer in updated),
     )

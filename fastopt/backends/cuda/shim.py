@@ -22,26 +22,34 @@ from numba.cuda.core import config
 from numba.cuda.core import errors as cuda_errors
 from numba.cuda.np.numpy_support import from_dtype
 
+from . import dlpack
+
 if not (simulated := bool(config.ENABLE_CUDASIM)):
     from numba.cuda.extending import intrinsic
     from numba.cuda.typing.templates import infer_global, make_intrinsic_template
 
 __all__ = [
+    "DLPACK_DEVICES",
     "TYPING_ERRORS",
     "TypingError",
     "array_view",
     "check_gpu",
+    "copied",
     "cuda",
     "device_name",
+    "device_number",
     "empty",
+    "event",
     "free_memory",
     "from_dtype",
     "inlined",
     "intrinsic",
+    "is_capturing",
     "kernel",
     "make_context_current",
     "memory_is_kept",
     "new_stream",
+    "pinned",
     "record",
     "simulated",
     "stands_for",
@@ -53,6 +61,9 @@ __all__ = [
 
 TYPING_ERRORS = (TypingError, cuda_errors.TypingError)
 """What the compiler raises for a function that has no types: Numba's own error or its copy."""
+
+DLPACK_DEVICES = (dlpack.CPU,) if simulated else (dlpack.CUDA, dlpack.CUDA_MANAGED)
+"""The kinds of devices whose memory kernels can use, by DLPack's numbers."""
 
 inlined: Callable[..., Any] = (lambda function: function) if simulated else njit(inline="always")
 """Makes a function part of the kernels that call it; as one of their own it could not be compiled without a GPU."""
@@ -71,6 +82,12 @@ def device_name() -> str:
     device = cuda.get_current_device()
     major, minor = device.compute_capability
     return f"{_text(device.name)} (sm_{major}{minor})"
+
+
+def device_number() -> int:
+    """Return which of the machine's GPUs is the current one."""
+    number: int = 0 if simulated else cuda.get_current_device().id
+    return number
 
 
 def _text(name: bytes | str) -> str:
@@ -117,6 +134,24 @@ def empty(size: int, dtype: np.dtype[Any]) -> Any:
     return cuda.device_array(size, dtype)
 
 
+def copied(values: np.ndarray[Any, Any]) -> Any:
+    """Return a new array in the memory of the current GPU that holds the values, when they are there."""
+    array = cuda.to_device(values)
+    cuda.synchronize()
+    return array
+
+
+def pinned(size: int) -> np.ndarray[Any, Any]:
+    """Return so many bytes of the host's memory that the GPU copies from by itself, while the host goes on."""
+    memory: np.ndarray[Any, Any] = cuda.pinned_array(size, np.uint8)
+    return memory
+
+
+def event() -> Any:
+    """Return an event, which is recorded in a stream and waited for."""
+    return cuda.event() if simulated else cuda.event(timing=False)
+
+
 def free_memory() -> int:
     """Return how many bytes of the current GPU's memory are free."""
     if simulated:
@@ -125,13 +160,13 @@ def free_memory() -> int:
     return free
 
 
-def array_view(owner: Any) -> Any:
-    """Return an array in the memory that another library's array describes, without a copy."""
+def array_view(address: int, size: int, dtype: np.dtype[Any], keep: object) -> Any:
+    """Return an array of the numbers from an address on, in memory that lives as long as `keep` does."""
+    interface = {"data": (address, False), "shape": (size,), "strides": None, "typestr": dtype.str, "version": 3}
     if not simulated:
-        return cuda.as_cuda_array(owner, sync=False)
-    holder = type("Holder", (), {"__array_interface__": dict(owner.__cuda_array_interface__)})
+        return cuda.as_cuda_array(SimpleNamespace(__cuda_array_interface__=interface, keep=keep), sync=False)
     view = cuda.to_device(np.empty(0))
-    view._ary = np.asarray(holder())
+    view._ary = np.asarray(SimpleNamespace(__array_interface__=interface, keep=keep))
     return view
 
 
@@ -141,6 +176,16 @@ def stream(pointer: int | None) -> Any:
     if simulated:
         return cuda.default_stream()
     return cuda.external_stream(pointer) if pointer else cuda.default_stream()
+
+
+def is_capturing(stream: Any) -> bool:
+    """Return whether what is launched on the stream becomes part of a graph, or breaks the capture of one."""
+    if simulated:
+        return False
+    from cuda.bindings import driver
+
+    error, status = driver.cuStreamIsCapturing(driver.CUstream(int(stream.handle)))
+    return bool(int(error)) or status != driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
 
 
 def new_stream() -> Any:
