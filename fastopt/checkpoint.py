@@ -73,7 +73,7 @@ def save_checkpoint(
     from safetensors.numpy import save_file
 
     tensors = {_MODEL + name: view for name, view in model.layout.views(model.parameters).items()}
-    for state, buffer in optimizer.state.items():
+    for state, buffer in optimizer.read_state().items():
         tensors |= {f"{_OPTIMIZER}{state}/{name}": view for name, view in model.layout.views(buffer).items()}
     tensors |= arrays or {}
     saved = optimizer.state_dict()

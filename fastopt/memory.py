@@ -38,6 +38,9 @@ class Memory(Protocol):
     def write(self, buffer: Array, values: Array) -> None:
         """Copy values into a buffer."""
 
+    def read(self, buffer: Array, out: Array) -> None:
+        """Copy a buffer's values into a NumPy array."""
+
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
         """Return rows of coefficients for the passes."""
 
@@ -61,6 +64,9 @@ class _Host:
     def write(self, buffer: Array, values: Array) -> None:
         buffer[:] = values
 
+    def read(self, buffer: Array, out: Array) -> None:
+        out[:] = buffer
+
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
         return _HostCoefficients([np.empty(columns, dtype) for _ in range(rows)])
 
@@ -82,7 +88,7 @@ class _OnDevice:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.zeros, self.clear, self.write = device.zeros, device.clear, device.write
+        self.zeros, self.clear, self.write, self.read = device.zeros, device.clear, device.write, device.read
         self.coefficients = device.coefficients
 
     def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:

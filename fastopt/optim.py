@@ -179,6 +179,11 @@ class Optimizer:
         return self._backend.name
 
     @property
+    def on_device(self) -> bool:
+        """Whether parameters and states lie in memory that is not the host's."""
+        return self._backend.device is not None
+
+    @property
     def hyper(self) -> dict[str, Hyper]:
         """The hyper-parameters of every group that does not say otherwise (a copy)."""
         return dict(self._hyper)
@@ -342,6 +347,27 @@ class Optimizer:
                 table[:, place] = table[:, same]
             alike.setdefault(group, place)
         return table
+
+    def write_parameters(self, values: Array) -> None:
+        """Copy values into the parameters, wherever those lie."""
+        self._memory.write(self._parameters, values)
+
+    def read_parameters(self, out: Array) -> None:
+        """Copy the parameters, wherever they lie, into a NumPy array."""
+        self._memory.read(self._parameters, out)
+
+    def read_state(self) -> dict[str, Array]:
+        """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
+        if not self.on_device:
+            return dict(self.state)
+        copies = {name: np.empty(self._parameters.size, self._parameters.dtype) for name in self.state}
+        for name, out in copies.items():
+            self._memory.read(self.state[name], out)
+        return copies
+
+    def new_gradients(self) -> Array:
+        """Return a buffer of zeros for gradients, in the memory where the parameters lie."""
+        return self._memory.zeros(self._parameters.size, self._parameters.dtype)
 
     def count_steps(self, lr_scales: Sequence[float]) -> None:
         """Note that a trainer has taken these steps in the optimizer's place."""

@@ -73,10 +73,8 @@ class Settings:
 
     def make_optimizer(self, model: MLP, threads: int | None = None) -> Optimizer:
         """Return the optimizer over the model's parameters."""
-        return Optimizer(
-            model.parameters,
+        return model.make_optimizer(
             find_rule(self.rule),
-            layout=model.layout,
             groups={} if self.decay_bias else {"bias": {"weight_decay": 0.0}},
             backend=self.backend,
             threads=threads,

@@ -22,7 +22,14 @@ from fastopt.bench.cases import (
     timed_together,
     training_data,
 )
-from fastopt.bench.contenders import CONTENDERS, Contender, choose_peers, make_stepper, make_trainer
+from fastopt.bench.contenders import (
+    CONTENDERS,
+    Contender,
+    choose_peers,
+    make_stepper,
+    make_trainer,
+    train_contenders,
+)
 from fastopt.bench.contenders import fastopt as own
 from fastopt.bench.crew import Crew, Failure
 from fastopt.bench.pictures import draw
@@ -184,6 +191,15 @@ def test_training_reaches_the_loss_of_the_textbook(backend):
     before, reference = train_reference(case)
     assert reference < before
     assert abs(losses_of(f"fastopt-{backend}", case) - reference) <= LOSS_TOLERANCE * (before - reference) / 10
+
+
+def test_peers_train_where_fastopt_does():
+    on_cpu, on_gpu = train_contenders(["fastopt-numba"]), train_contenders(["fastopt-cuda"])
+    assert "torch" in on_cpu
+    assert on_gpu == ["torch-cuda", "torch-cuda-compiled", "torch-cuda-graph"]
+    assert not {*on_cpu} & {*on_gpu}
+    assert {*train_contenders(["fastopt-c", "fastopt-cuda"])} == {*on_cpu, *on_gpu}
+    assert choose_peers(["torch"], on_gpu) == on_gpu
 
 
 def test_a_wrong_training_is_caught():

@@ -82,6 +82,9 @@ class Device(Protocol):
     def write(self, buffer: Any, values: Any) -> None:
         """Copy values, of the device or of the host, into a buffer."""
 
+    def read(self, buffer: Any, out: Array) -> None:
+        """Copy a buffer's values into an array of the host, when all work on them is done."""
+
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
         """Return rows of coefficients for the passes of one optimizer."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..backends import why_missing
 from .cases import StepCase, TrainCase, case_from_dict, start_buffers, start_weights, timed_together, training_data
-from .contenders import CONTENDERS, Contender, make_stepper, make_trainer
+from .contenders import CONTENDERS, Contender, make_stepper, make_trainer, why_no_device
 from .contenders.base import Stepper, Trainer
 from .machine import peak_memory, reset_peak_memory
 from .timing import calibrate, time_in_turns
@@ -151,7 +151,7 @@ def _hello(contender: Contender) -> dict[str, Any]:
     if "OMP_NUM_THREADS" in os.environ:
         _limit_pools(int(os.environ["OMP_NUM_THREADS"]))
     backend = contender.options.get("backend")
-    reason = why_missing(backend) if backend else None
+    reason = why_missing(backend) if backend else why_no_device(contender)
     return {} if reason is None else {"missing": reason}
 
 

@@ -19,8 +19,9 @@ run in processes of their own and take turns. Every result is compared with floa
 wrong."""
 
 _TRAIN = """\
-Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. All contenders
-start from the same weights and see the same rows in the same order; the exit status is 1 if a loss disagrees."""
+Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. Peers compute
+where the backends do: on the processor, or with --backend cuda on the GPU. All contenders start from the same weights
+and see the same rows in the same order; the exit status is 1 if a loss disagrees."""
 
 _START = """\
 Measure what a user waits for once, and what training takes: the time of the import, of the first optimizer with its
@@ -104,7 +105,9 @@ def _add_peers(parser: Any) -> None:
 
 
 def _add_common(parser: Any) -> None:
-    parser.add_argument("--backend", nargs="+", metavar="NAME", help="numba, c, reference; default numba c")
+    parser.add_argument(
+        "--backend", nargs="+", metavar="NAME", help="numba, c, reference, and cuda for train; default numba c"
+    )
     parser.add_argument("--threads", type=_size, metavar="N", help="of every contender; default: all processors")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the results, to report or compare later")
     parser.add_argument("--quick", action="store_true", help=_QUICK)
@@ -152,8 +155,8 @@ def _train(arguments: argparse.Namespace) -> int:
     sizes = arguments.sizes or (cases.TRAIN_SIZES[:1] if arguments.quick else cases.TRAIN_SIZES)
     batches = arguments.batches or ((32, 128) if arguments.quick else cases.BATCHES)
     plan = cases.plan_training(sizes, batches, threads, quick=arguments.quick)
-    peers = contenders.choose_peers(arguments.peers, contenders.train_contenders())
-    names = [*contenders.own_contenders(_backends(arguments)), *peers]
+    own = contenders.own_contenders(_backends(arguments))
+    names = [*own, *contenders.choose_peers(arguments.peers, contenders.train_contenders(own))]
     effort = Effort(0.0, 2, 2) if arguments.quick else Effort(arguments.seconds, rounds=5)
     return _finish(suites.run_trainings(_new(arguments, threads), plan, names, effort), arguments)
 

@@ -39,6 +39,7 @@ examples:
   fastopt train
   fastopt train --data table.csv --target price --regression --hidden 64 64 --max-norm 1
   fastopt train --data mnist/ --hidden 256 --rule adamw --lr 2e-3 --weight-decay 0.05 --schedule cosine
+  fastopt train --data mnist/ --hidden 1024 1024 --batch-size 512 --backend cuda
   fastopt train --rule my_file.py:heavy_ball --lr 0.1 --beta 0.95
   fastopt train --resume runs/digits --epochs 40"""
 
@@ -151,8 +152,10 @@ def _add_optimizer(group: Any) -> None:
     group.add_argument("--max-norm", type=float, metavar="X", help="limit the norm of the whole gradient")
     group.add_argument("--max-segment-norm", type=float, metavar="X", help="limit the norm of each array's gradient")
     group.add_argument("--skip-nonfinite", action="store_true", help="leave out steps whose gradient has NaN or Inf")
-    _choice(group, "backend", BACKENDS, "what trains; default: numba, or c where Numba is missing")
-    group.add_argument("--threads", type=int, metavar="N", help="threads that train; default: the processors")
+    _choice(group, "backend", BACKENDS, "what trains, cuda on a GPU; default: numba, or c where Numba is missing")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="threads that train on the CPU; default: the processors"
+    )
 
 
 def _add_training(group: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name, whole_number
+from ..backends import get_backend
 from ..buffers import DTYPES, Layout, aligned_zeros
 from ..data import Dataset
 from ..optim import Optimizer
@@ -260,6 +261,34 @@ class MLP:
             right += correct or 0
         return total / len(inputs), None if correct is None else right / len(inputs)
 
+    def make_optimizer(self, rule: str | Rule = "adam", *, backend: str | None = None, **options: Any) -> Optimizer:
+        """Return an optimizer of the parameters, with their layout, as :class:`Training` takes it.
+
+        With the backend ``cuda`` it updates a copy that lies on the GPU. :class:`Training` sends the parameters there
+        before an epoch and brings them back behind it, and so this model is what evaluates, predicts and is saved.
+
+        Parameters
+        ----------
+        rule, backend, **options
+            Further arguments of :class:`Optimizer`: ``lr``, ``max_norm``, …
+
+        Raises
+        ------
+        TypeError, ValueError, ImportError
+            What :class:`Optimizer` raises.
+
+        Examples
+        --------
+        >>> MLP((4, 3)).make_optimizer("sgd", lr=0.1)
+        Optimizer(15 float32, sgd: lr=0.1, weight_decay=0.0)
+        """
+        device = get_backend(backend).device
+        parameters = self.parameters
+        if device is not None:
+            parameters = device.zeros(parameters.size, self.dtype)
+            device.write(parameters, self.parameters)
+        return Optimizer(parameters, rule, layout=self.layout, backend=backend, **options)
+
     def fit(
         self,
         x: object,
@@ -316,7 +345,7 @@ class MLP:
         with Waiting(GETTING_READY, disable=not progress):
             training = Training(
                 self,
-                Optimizer(self.parameters, rule, layout=self.layout, **optimizer),
+                self.make_optimizer(rule, **optimizer),
                 self._dataset("x", x, y),
                 test=None if test is None else self._dataset("test", *test),
                 epochs=epochs,

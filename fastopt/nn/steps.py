@@ -30,6 +30,12 @@ class Steps(Protocol):
     def many(self) -> bool:
         """Whether one call may take many steps."""
 
+    def begin(self) -> None:
+        """Take the model's parameters as they are now."""
+
+    def end(self) -> None:
+        """Give the model its parameters as they are now."""
+
     def take(
         self, rows: NDArray[np.int64], batch: int, lr_scales: Sequence[float], loss: float
     ) -> tuple[float, int | None]:
@@ -53,6 +59,12 @@ class _InNumPy:
     def __init__(self, model: MLP, optimizer: Optimizer, batches: Batches) -> None:
         self._model, self._optimizer, self._batches = model, optimizer, batches
 
+    def begin(self) -> None:
+        return
+
+    def end(self) -> None:
+        return
+
     def take(
         self, rows: NDArray[np.int64], batch: int, lr_scales: Sequence[float], loss: float
     ) -> tuple[float, int | None]:
@@ -68,6 +80,14 @@ class _Compiled:
     def __init__(self, model: MLP, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
         self._model, self._optimizer, self._batches, self._trainer = model, optimizer, batches, trainer
         self._buffers = (optimizer.parameters, *optimizer.state.values())
+
+    def begin(self) -> None:
+        if self._optimizer.on_device:
+            self._optimizer.write_parameters(self._model.parameters)
+
+    def end(self) -> None:
+        if self._optimizer.on_device:
+            self._optimizer.read_parameters(self._model.parameters)
 
     def _run(
         self, gradients: NDArray[Any] | None, rows: NDArray[np.int64], batch: int, coefficients: Any, loss: float
@@ -86,14 +106,15 @@ class _GradientFirst(_Compiled):
 
     def __init__(self, model: MLP, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
         super().__init__(model, optimizer, batches, trainer)
+        self._gradients = optimizer.new_gradients() if optimizer.on_device else model.gradients
         self._unused = np.zeros_like(optimizer.next_coefficients([1.0], _GROUPS))
 
     def take(
         self, rows: NDArray[np.int64], batch: int, lr_scales: Sequence[float], loss: float
     ) -> tuple[float, int | None]:
         (self._optimizer.lr_scale,) = lr_scales
-        result = self._run(self._model.gradients, rows, batch, self._unused, loss)
-        self._optimizer.step(self._model.gradients)
+        result = self._run(self._gradients, rows, batch, self._unused, loss)
+        self._optimizer.step(self._gradients)
         return result
 
 

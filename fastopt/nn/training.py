@@ -74,7 +74,8 @@ class Training:
     model : MLP
         Updated in place.
     optimizer : Optimizer
-        Over the model's parameters.
+        Over the model's parameters, or over a copy on a GPU: what :meth:`MLP.make_optimizer` gives. Parameters travel
+        to the GPU before an epoch and back behind it, or around each step where `on_step` may look at them.
     data : Dataset
         What to learn from.
     test : Dataset, optional
@@ -105,7 +106,7 @@ class Training:
     >>> from fastopt.nn import MLP
     >>> from fastopt.data import digits
     >>> model = MLP((64, 16, 10))
-    >>> training = Training(model, Optimizer(model.parameters, "adam"), digits(), epochs=2)
+    >>> training = Training(model, model.make_optimizer("adam"), digits(), epochs=2)
     >>> [result.epoch for result in training.run()]
     [1, 2]
     """
@@ -125,8 +126,8 @@ class Training:
         seed: int = 0,
         position: Position | None = None,
     ) -> None:
-        if optimizer.parameters is not model.parameters:
-            raise ValueError("optimizer: it updates other parameters; make it with Optimizer(model.parameters, ...)")
+        if not _updates(optimizer, model):
+            raise ValueError("optimizer: it updates other parameters; make it with model.make_optimizer(...)")
         if sampling not in SAMPLING:
             raise unknown_name("sampling", sampling, SAMPLING)
         self.model = model
@@ -173,7 +174,8 @@ class Training:
             Called with the position some times a second: compiled code then takes many steps at once, which is faster
             and gives the same bits.
         """
-        self._at_once = 1
+        if on_step:
+            self._at_once = 1
         try:
             while self.position.epoch < self.epochs:
                 self._epoch(on_step, on_progress)
@@ -202,15 +204,26 @@ class Training:
     ) -> None:
         position, size = self.position, self.batch_size
         order = self._order(self.rows, self._seed, position.epoch)
-        while position.step < self.steps_per_epoch and not self._stopped:
-            steps = min(self._at_once, self.steps_per_epoch - position.step)
-            seconds = self._take(order[position.step * size : (position.step + steps) * size], steps)
-            if on_step:
-                on_step(position)
-            elif self._steps.many:
-                self._at_once = max(1, round(steps * min(2.0, _CALL_SECONDS / max(seconds, 1e-6))))
-            if on_progress:
-                on_progress(position)
+        self._timed(self._steps.begin)
+        try:
+            while position.step < self.steps_per_epoch and not self._stopped:
+                steps = min(self._at_once, self.steps_per_epoch - position.step)
+                seconds = self._take(order[position.step * size : (position.step + steps) * size], steps)
+                if on_step:
+                    self._timed(self._steps.end)
+                    on_step(position)
+                    self._timed(self._steps.begin)
+                elif self._steps.many:
+                    self._at_once = max(1, round(steps * min(2.0, _CALL_SECONDS / max(seconds, 1e-6))))
+                if on_progress:
+                    on_progress(position)
+        finally:
+            self._timed(self._steps.end)
+
+    def _timed(self, carry: Callable[[], None]) -> None:
+        start = time.perf_counter()
+        carry()
+        self.position.seconds += time.perf_counter() - start
 
     def _take(self, rows: NDArray[np.int64], steps: int) -> float:
         """Take that many steps over the rows, note them in the position, and return the seconds they took."""
@@ -242,6 +255,12 @@ class Training:
             samples_per_second=done.rows / done.seconds if done.seconds else math.inf,
             lr=self.optimizer.lr * self.optimizer.lr_scale,
         )
+
+
+def _updates(optimizer: Optimizer, model: MLP) -> bool:
+    """Return whether the optimizer updates the model's parameters, or a copy of them that was made on a device."""
+    own: bool = optimizer.layout is model.layout if optimizer.on_device else optimizer.parameters is model.parameters
+    return own
 
 
 def _check_batch_size(batch_size: int | None, rows: int) -> int:

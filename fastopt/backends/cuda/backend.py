@@ -70,8 +70,19 @@ class CudaBackend:
         return on
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
-        """Return None: there are no training steps for GPUs."""
-        return None
+        """Return what trains that network on the current GPU, over buffers that lie there.
+
+        Raises
+        ------
+        ImportError
+            cuBLAS is not installed.
+        """
+        from .network import CudaTrainer
+
+        try:
+            return CudaTrainer(network, rule, dtype)
+        except shim.TYPING_ERRORS as error:
+            raise does_not_compile(rule, dtype, error) from error
 
     def sum_of_squares(self, values: DeviceBuffer, threads: int) -> Callable[[], float]:
         """Return what gives Σ x² with the bits of the CPU's sum, and waits for the GPU."""

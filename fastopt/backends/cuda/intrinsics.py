@@ -11,7 +11,7 @@ from . import bfloat16, shim
 from .launch import VECTOR_BYTES
 from .shim import TypingError, intrinsic, stands_for, types
 
-__all__ = ["fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
+__all__ = ["add_exponent", "fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
 
 
 @stands_for(vocabulary.fma)
@@ -78,6 +78,19 @@ def same_dtype(typing_context: Any, result: Any, buffer: Any) -> Any:
         return arguments[0]
 
     return result(result, buffer), emit
+
+
+@intrinsic
+def add_exponent(typing_context: Any, y: Any, t: Any) -> Any:
+    """Return y · 2ⁿ, where n is what the lowest bits of t are."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer, shift = (ir.IntType(32), 23) if y == types.float32 else (ir.IntType(64), 52)
+        y_bits, t_bits = (builder.bitcast(argument, integer) for argument in arguments)
+        total = builder.add(y_bits, builder.shl(t_bits, ir.Constant(integer, shift)))
+        return builder.bitcast(total, context.get_value_type(y))
+
+    return y(y, y), emit
 
 
 @intrinsic

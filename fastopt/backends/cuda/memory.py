@@ -85,6 +85,11 @@ class Device:
         buffer.array.copy_to_device(values.array if isinstance(values, DeviceBuffer) else values)
         shim.synchronize()
 
+    def read(self, buffer: DeviceBuffer, out: np.ndarray[Any, Any]) -> None:
+        """Copy a buffer's values into a NumPy array, when all work on them is done."""
+        shim.synchronize()
+        buffer.array.copy_to_host(out)
+
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
         """Return rows of coefficients for the passes of one optimizer."""
         return Coefficients(rows, columns, dtype)

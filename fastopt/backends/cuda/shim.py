@@ -40,6 +40,7 @@ __all__ = [
     "device_number",
     "empty",
     "event",
+    "free_memory",
     "from_dtype",
     "inlined",
     "intrinsic",
@@ -149,6 +150,14 @@ def pinned(size: int) -> np.ndarray[Any, Any]:
 def event() -> Any:
     """Return an event, which is recorded in a stream and waited for."""
     return cuda.event() if simulated else cuda.event(timing=False)
+
+
+def free_memory() -> int:
+    """Return how many bytes of the current GPU's memory are free."""
+    if simulated:
+        return 1 << 30
+    free: int = cuda.current_context().get_memory_info()[0]
+    return free
 
 
 def array_view(address: int, size: int, dtype: np.dtype[Any], keep: object) -> Any:

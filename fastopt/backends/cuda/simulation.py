@@ -11,8 +11,19 @@ from typing import Any
 import numpy as np
 
 from ...rules.vocabulary import fma
+from .shim import kernel
 
-__all__ = ["fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
+__all__ = [
+    "Products",
+    "add_exponent",
+    "fetch",
+    "fetch_one",
+    "fma",
+    "same_dtype",
+    "store",
+    "store_one",
+    "strict_arithmetic",
+]
 
 
 def fetch(buffer: Any, first: Any, registers: Any) -> None:
@@ -52,3 +63,43 @@ def same_dtype(result: Any, buffer: Any) -> Any:
 
 def strict_arithmetic() -> None:
     """Do nothing: Python's arithmetic has no options."""
+
+
+def add_exponent(y: Any, t: Any) -> Any:
+    """Return y · 2ⁿ, where n is what the lowest bits of t are."""
+    unsigned, shift = (np.uint32, 23) if y.dtype == np.float32 else (np.uint64, 52)
+    bits = 8 * y.dtype.itemsize
+    total = int(y.view(unsigned)) + (int(t.view(unsigned)) << shift)
+    return unsigned(total % 2**bits).view(y.dtype)
+
+
+class Products:
+    """What stands for :class:`.products.Products`: NumPy, launched as kernels are, so that a graph holds it too."""
+
+    def __init__(self, dtype: Any, stream: Any) -> None:
+        self._multiply = kernel(_multiply, (), ())
+        self._stream = stream
+
+    def __call__(
+        self,
+        out: Any,
+        a: Any,
+        b: Any,
+        sizes: tuple[int, int, int],
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+    ) -> None:
+        """Launch out = a · b; `sizes` are rows, columns and depth."""
+        self._multiply[1, 1, self._stream](out, a, b, *sizes, transpose_a, transpose_b)
+
+
+def _multiply(
+    out: Any, a: Any, b: Any, rows: int, columns: int, depth: int, transpose_a: bool, transpose_b: bool
+) -> None:
+    out, a, b = (np.asarray(array._item._ary) for array in (out, a, b))
+    left = a[: rows * depth].reshape((depth, rows) if transpose_a else (rows, depth))
+    right = b[: depth * columns].reshape((columns, depth) if transpose_b else (depth, columns))
+    with np.errstate(all="ignore"):  # a GPU says nothing of these
+        product = (left.T if transpose_a else left) @ (right.T if transpose_b else right)
+    out[: rows * columns] = product.reshape(-1)

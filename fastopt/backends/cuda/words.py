@@ -3,8 +3,17 @@
 from .shim import simulated
 
 if simulated:
-    from .simulation import fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic
+    from .simulation import add_exponent, fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic
 else:
-    from .intrinsics import fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic  # type: ignore[assignment]
+    from .intrinsics import (  # type: ignore[assignment]
+        add_exponent,
+        fetch,
+        fetch_one,
+        fma,
+        same_dtype,
+        store,
+        store_one,
+        strict_arithmetic,
+    )
 
-__all__ = ["fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
+__all__ = ["add_exponent", "fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]

@@ -25,6 +25,7 @@ __all__ = [
     "own_contenders",
     "step_contenders",
     "train_contenders",
+    "why_no_device",
 ]
 
 _TORCH_RULES = (
@@ -59,6 +60,8 @@ class Contender:
         The step cases that it runs; all rules where it is None.
     trains
         Whether it runs training cases.
+    device
+        ``"cpu"`` or ``"cuda"``: where it computes.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Contender:
     dtypes: tuple[str, ...] = _BOTH
     kinds: tuple[str, ...] = _PEER_KINDS
     trains: bool = False
+    device: str = "cpu"
 
     @property
     def steps(self) -> bool:
@@ -102,6 +106,10 @@ def _trains(name: str, module: str, *needs: str, **options: Any) -> Contender:
     return Contender(name, "peer", module, needs, options, trains=True)
 
 
+def _trains_on_gpu(name: str, role: str, module: str, *needs: str, **options: Any) -> Contender:
+    return Contender(name, role, module, needs, options, trains=True, device="cuda")
+
+
 CONTENDERS: dict[str, Contender] = {
     contender.name: contender
     for contender in (
@@ -124,6 +132,10 @@ CONTENDERS: dict[str, Contender] = {
         _trains("jax", "jax", "jax", "optax"),
         _trains("scikit-learn", "sklearn", "sklearn"),
         _trains("keras", "keras", "keras", "tensorflow"),
+        _trains_on_gpu("fastopt-cuda", "own", "fastopt", "numba_cuda", backend="cuda"),
+        _trains_on_gpu("torch-cuda", "peer", "torch_cuda", "torch"),
+        _trains_on_gpu("torch-cuda-compiled", "peer", "torch_cuda", "torch", form="compiled"),
+        _trains_on_gpu("torch-cuda-graph", "peer", "torch_cuda", "torch", form="graph"),
     )
 }
 
@@ -154,9 +166,10 @@ def step_contenders() -> list[str]:
     return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps]
 
 
-def train_contenders() -> list[str]:
-    """Return the peers that train."""
-    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.trains]
+def train_contenders(own: Iterable[str]) -> list[str]:
+    """Return the peers that train on the devices that these contenders of fastopt train on."""
+    devices = {CONTENDERS[name].device for name in own}
+    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.trains and c.device in devices]
 
 
 def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
@@ -183,6 +196,12 @@ def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
             raise unknown_name("peer", name, ["all", "none", *known])
         meant |= found
     return [peer for peer in known if peer in meant]
+
+
+def why_no_device(contender: Contender) -> str | None:
+    """Return why what the contender computes on is not there; None when it is. Imports the library."""
+    found: Callable[[], str | None] | None = getattr(_module(contender), "why_no_device", None)
+    return None if found is None else found()
 
 
 def make_stepper(contender: Contender) -> Callable[..., Stepper]:

@@ -11,7 +11,7 @@ from ..cases import StepCase, TrainCase
 from . import base
 from .base import Array
 
-__all__ = ["Stepper", "TensorStepper", "Trainer"]
+__all__ = ["Stepper", "TensorStepper", "Trainer", "make_network"]
 
 _OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -100,7 +100,7 @@ class Trainer(base.Trainer):
         torch.set_num_threads(case.threads)
         torch.set_flush_denormal(flush_denormal)
         self._loss = torch.nn.functional.cross_entropy
-        self._model = _network(weights)
+        self._model = make_network(weights)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True)
         self._x, self._y = torch.tensor(x), torch.tensor(y)
         self._batch = case.batch
@@ -136,7 +136,8 @@ class Trainer(base.Trainer):
         self._optimizer.step()
 
 
-def _network(weights: list[Array]) -> Any:
+def make_network(weights: list[Array]) -> Any:
+    """Return the network of linear layers and relu that has these weights."""
     import torch
     from torch import nn
 
