@@ -12,19 +12,23 @@ from importlib import import_module
 from typing import Any
 
 from ..._errors import unknown_name
-from ..cases import StepCase, TrainCase
-from .base import Stepper, Trainer
+from ...rules import RULES
+from ..cases import GPU_KINDS, MOVED, GpuCase, StepCase, TrainCase
+from .base import DeviceStepper, Stepper, Trainer
 
 __all__ = [
     "CONTENDERS",
     "PACKAGES",
     "Contender",
     "choose_peers",
+    "device_stepper",
+    "gpu_contenders",
     "make_stepper",
     "make_trainer",
     "own_contenders",
     "step_contenders",
     "train_contenders",
+    "why_missing",
 ]
 
 _TORCH_RULES = (
@@ -35,6 +39,9 @@ _TORCH_FUSED_RULES = ("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw")
 _OPTAX_RULES = ("sgd", "momentum", "nesterov", "adam", "adamw")
 _ALL_KINDS = ("step", "clip", "denormal", "threads", "overhead")
 _PEER_KINDS = ("step", "clip", "denormal", "overhead")
+_GPU_STEPS = tuple(kind for kind in GPU_KINDS if kind != "memory")
+_GPU_PEER_KINDS = ("step", "launch", "overhead")
+_CUPY_RULES = ("sgd", "momentum", "adam", "adamw")
 _F32 = ("float32",)
 _BOTH = ("float32", "float64")
 
@@ -48,7 +55,7 @@ class Contender:
     name
         What tables and ``--peers`` call it.
     role
-        ``"own"``, ``"peer"`` or ``"roof"``.
+        ``"own"``, ``"peer"`` or ``"roof"``; on a GPU ``"twin"`` and ``"device"`` too.
     module
         Of this package; has the classes.
     needs
@@ -59,6 +66,8 @@ class Contender:
         The step cases that it runs; all rules where it is None.
     trains
         Whether it runs training cases.
+    gpu
+        Whether its steps are GPU cases.
     """
 
     name: str
@@ -70,18 +79,19 @@ class Contender:
     dtypes: tuple[str, ...] = _BOTH
     kinds: tuple[str, ...] = _PEER_KINDS
     trains: bool = False
+    gpu: bool = False
 
     @property
     def steps(self) -> bool:
         """Whether it runs step cases at all."""
         return self.rules != ()
 
-    def runs(self, case: StepCase | TrainCase) -> bool:
+    def runs(self, case: StepCase | GpuCase | TrainCase) -> bool:
         """Return whether the case is one for this contender."""
         if isinstance(case, TrainCase):
             return self.trains
         known = self.rules is None or case.rule in self.rules
-        return known and case.dtype in self.dtypes and case.kind in self.kinds
+        return known and self.gpu == isinstance(case, GpuCase) and case.dtype in self.dtypes and case.kind in self.kinds
 
 
 def _own(backend: str, *needs: str) -> Contender:
@@ -96,6 +106,23 @@ def _torch(name: str, rules: tuple[str, ...] = _TORCH_RULES, **options: Any) -> 
 def _torch_compile() -> Contender:
     # One kind and dtype: it compiles for many seconds a case, and in float64 its bias corrections are those of float32.
     return Contender("torch-compile", "peer", "torch", ("torch",), {"compiled": True}, _TORCH_RULES, _F32, ("step",))
+
+
+def _gpu(
+    name: str,
+    role: str,
+    module: str,
+    rules: tuple[str, ...] | None,
+    kinds: tuple[str, ...],
+    *needs: str,
+    **options: Any,
+) -> Contender:
+    dtypes = options.pop("dtypes", _BOTH)
+    return Contender(name, role, module, ("numba_cuda", *needs), options, rules, dtypes, kinds, gpu=True)
+
+
+def _torch_gpu(name: str, rules: tuple[str, ...], kinds: tuple[str, ...], **options: Any) -> Contender:
+    return _gpu(name, "peer", "cuda_torch", rules, kinds, "torch", **options)
 
 
 def _trains(name: str, module: str, *needs: str, **options: Any) -> Contender:
@@ -124,12 +151,22 @@ CONTENDERS: dict[str, Contender] = {
         _trains("jax", "jax", "jax", "optax"),
         _trains("scikit-learn", "sklearn", "sklearn"),
         _trains("keras", "keras", "keras", "tensorflow"),
+        _gpu("device", "device", "cuda_memory", tuple(MOVED), ("memory",)),
+        _gpu("cuda-roof", "roof", "cuda", None, ("step", "graph", "launch"), roof=True),
+        _gpu("fastopt-cuda", "own", "cuda", None, _GPU_STEPS, backend="cuda"),
+        _gpu("cuda-c", "twin", "cuda_c", tuple(RULES), _GPU_PEER_KINDS, "cuda.bindings"),
+        _torch_gpu("torch-gpu-foreach", _TORCH_RULES, _GPU_STEPS, foreach=True),
+        _torch_gpu("torch-gpu-fused", _TORCH_FUSED_RULES, _GPU_STEPS, fused=True),
+        _torch_gpu("torch-gpu-compile", _TORCH_RULES, ("step", "overhead"), compiled=True, dtypes=_F32),
+        _gpu("cupy", "peer", "cuda_cupy", _CUPY_RULES, _GPU_PEER_KINDS, "cupy"),
     )
 }
 
 PACKAGES = (
     *("numpy", "numba", "llvmlite", "cffi", "scipy", "torch", "deepspeed", "bitsandbytes", "jax", "jaxlib", "optax"),
     *("scikit-learn", "keras", "tensorflow", "tensorflow-cpu"),
+    *("numba-cuda", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink", "triton"),
+    *("cupy-cuda12x", "cupy-cuda13x"),
 )
 """Distributions whose versions a result file holds."""
 
@@ -142,7 +179,7 @@ def own_contenders(backends: Iterable[str]) -> list[str]:
     ValueError
         There is no backend of that name.
     """
-    known = {str(c.options["backend"]): c.name for c in CONTENDERS.values() if c.role == "own"}
+    known = {str(c.options["backend"]): c.name for c in CONTENDERS.values() if c.role == "own" and not c.gpu}
     for backend in backends:
         if backend not in known:
             raise unknown_name("backend", backend, known)
@@ -151,7 +188,12 @@ def own_contenders(backends: Iterable[str]) -> list[str]:
 
 def step_contenders() -> list[str]:
     """Return the peers that take steps."""
-    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps]
+    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps and not c.gpu]
+
+
+def gpu_contenders() -> list[str]:
+    """Return the peers that take steps on a GPU, the kernels in CUDA C first."""
+    return [c.name for c in CONTENDERS.values() if c.role in ("twin", "peer") and c.gpu]
 
 
 def train_contenders() -> list[str]:
@@ -189,6 +231,18 @@ def make_stepper(contender: Contender) -> Callable[..., Stepper]:
     """Return what makes its optimizer from ``(case, p, g)``. Imports the library."""
     found: Callable[..., Stepper] = partial(_module(contender).Stepper, **contender.options)
     return found
+
+
+def device_stepper(contender: Contender) -> type[DeviceStepper]:
+    """Return the class of its optimizers on the GPU. Imports the library."""
+    found: type[DeviceStepper] = _module(contender).Stepper
+    return found
+
+
+def why_missing(contender: Contender) -> str | None:
+    """Return why a contender on the GPU cannot run here although its packages can be imported; None where it can."""
+    ask: Callable[[], str | None] = getattr(_module(contender), "why_missing", lambda: None)
+    return ask()
 
 
 def make_trainer(contender: Contender) -> Callable[..., Trainer]:
