@@ -128,7 +128,7 @@ class _Swapped(base.DeviceStepper):
     def __init__(self, compiled: Stepper, own: Stepper) -> None:
         if own is not compiled:
             own.step()
-        self._compiled, self._own = compiled, own
+        self._compiled = compiled
         self._pairs = [
             (shell, tensor.data)
             for shell, tensor in zip(compiled.tensors(), own.tensors(), strict=True)
@@ -136,12 +136,15 @@ class _Swapped(base.DeviceStepper):
         ]
 
     def step(self) -> None:
-        for shell, memory in self._pairs:
-            shell.data = memory
-        self._compiled.step()
+        self._swap_in().step()
 
     def load_gradient(self, g: Array) -> None:
-        self._own.load_gradient(g)
+        self._swap_in().load_gradient(g)
 
     def parameters(self, places: Array) -> Array:
-        return self._own.parameters(places)
+        return self._swap_in().parameters(places)
+
+    def _swap_in(self) -> Stepper:
+        for shell, memory in self._pairs:
+            shell.data = memory
+        return self._compiled
