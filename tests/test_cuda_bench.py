@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import cuda_ptx
@@ -117,6 +118,7 @@ def kernels_of(ptx):
 def twin_ptx():
     from fastopt.backends.cuda.launch import BLOCK, BLOCKS
 
+    @cache
     def compiled(dtype, architecture):
         target = f"compute_{architecture[0]}{architecture[1]}"
         return compile_twins(dtype, target, block=BLOCK, blocks=BLOCKS[dtype]).decode().rstrip("\0")
@@ -149,6 +151,17 @@ def test_kernels_in_cuda_c_do_what_ours_do(dtype, architecture, twin_ptx):
             assert found == count * (width + 1), (rule.name, operation)
         assert ".local" not in ptx
         assert dtype == "float64" or ".f64" not in ptx
+
+
+@needs_compiler
+@each_architecture
+@each_dtype
+def test_kernels_in_cuda_c_stay_in_registers(dtype, architecture, twin_ptx):
+    for name, ptx in kernels_of(twin_ptx(dtype, architecture)).items():
+        head = twin_ptx(dtype, architecture).partition(".visible")[0]
+        alone = f"{head}.visible .entry {name}({ptx.partition('.visible')[0]}"
+        registers, spilled = cuda_ptx.assembled(alone, architecture)
+        assert (registers <= cuda_ptx.MOST_REGISTERS[dtype], spilled) == (True, 0), name
 
 
 @needs_compiler
