@@ -16,6 +16,7 @@ from test_bench import USER_RULE, run, summary
 
 from fastopt import RULES, Optimizer
 from fastopt.backends import why_missing
+from fastopt.bench import suites
 from fastopt.bench.cases import GPU_KINDS, MOVED, GpuCase, case_from_dict, start_block
 from fastopt.bench.contenders import CONTENDERS, gpu_contenders, own_contenders, step_contenders
 from fastopt.bench.contenders.base import repeated
@@ -24,7 +25,7 @@ from fastopt.bench.gpu.plan import COLD, bytes_held, bytes_of, fits_together, pl
 from fastopt.bench.gpu.tables import copy_bandwidth
 from fastopt.bench.gpu.twin import compile_twins, twin_bodies, twin_name
 from fastopt.bench.results import Results, new_results
-from fastopt.bench.rounds import left_out
+from fastopt.bench.rounds import Effort, left_out
 from fastopt.bench.rows import Row
 from fastopt.cli import main
 
@@ -367,6 +368,45 @@ def test_what_does_not_go_together_is_refused(arguments, message, capsys):
     status, _, err = run(capsys, "step", *arguments)
     assert status == 1
     assert message in err
+
+
+class Interrupted:
+    """A crew that is interrupted at Adam."""
+
+    missing = ()
+    present = ("fastopt-cuda",)
+    threads = 1
+
+    def __init__(self, names, threads):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def greet(self, name):
+        pass
+
+    def facts(self, name):
+        return {**GPU, "simulated": True, "free_bytes": 1 << 40}
+
+    def ask(self, name, do, case, **values):
+        if case["rule"] == "adam":
+            raise KeyboardInterrupt
+        answers = {"start": {"seconds_per_call": [1.0]}, "round": {"seconds": [[1.0]]}, "check": {"error": 0.0}}
+        return answers.get(do, {})
+
+
+@pytest.mark.parametrize(("budget", "why"), [(1e9, "interrupted"), (0.0, "0 seconds had passed")])
+def test_what_was_measured_before_an_end_is_kept(budget, why, monkeypatch):
+    monkeypatch.setattr(suites, "Crew", Interrupted)
+    cases = [GpuCase(rule, "float32", 1000) for rule in ("sgd", "adam", "adamw")]
+    results = suites.run_gpu(new_results("gpu", ["bench"], 1), cases, [], Effort(0.0, 2, 2), budget)
+    found = [(row.case["rule"], row.status, row.note) for row in results.rows]
+    first = ("sgd", "ok", "") if budget else ("sgd", "left out", why)
+    assert found == [first, ("adam", "left out", why), ("adamw", "left out", why)]
 
 
 # --- simulated

@@ -59,11 +59,15 @@ def run_gpu(results: Results, cases: Sequence[GpuCase], peers: Sequence[str], ef
         gpu = crew.facts("fastopt-cuda")
         results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
         measure = partial(measure_gpu, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
-        for case in cases:
-            if time.monotonic() < until:
+        for number, case in enumerate(cases):
+            if time.monotonic() >= until:
+                results.rows += [left_out(rest, f"{budget:g} seconds had passed") for rest in cases[number:]]
+                break
+            try:
                 results.rows += _measure(crew, case, effort, measure, told)
-            else:
-                results.rows.append(left_out(case, f"{budget:g} seconds had passed"))
+            except KeyboardInterrupt:  # time on a GPU is dear: what was measured is kept
+                results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
+                break
             told(None)
     return results
 
