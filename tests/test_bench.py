@@ -196,7 +196,7 @@ def test_training_reaches_the_loss_of_the_textbook(backend):
 def test_peers_train_where_fastopt_does():
     on_cpu, on_gpu = train_contenders(["fastopt-numba"]), train_contenders(["fastopt-cuda"])
     assert "torch" in on_cpu
-    assert on_gpu == ["torch-cuda", "torch-cuda-compiled", "torch-cuda-graph"]
+    assert on_gpu == ["torch-gpu", "torch-gpu-compiled-step", "torch-gpu-graph"]
     assert not {*on_cpu} & {*on_gpu}
     assert {*train_contenders(["fastopt-c", "fastopt-cuda"])} == {*on_cpu, *on_gpu}
     assert choose_peers(["torch"], on_gpu) == on_gpu

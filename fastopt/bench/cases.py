@@ -19,16 +19,21 @@ from ..settings import find_rule
 
 __all__ = [
     "BATCHES",
+    "BLOCK",
+    "GPU_KINDS",
     "KINDS",
     "MAX_NORM",
+    "MOVED",
     "SIZES",
     "TRAIN_SIZES",
+    "GpuCase",
     "StepCase",
     "TrainCase",
     "bytes_moved",
     "case_from_dict",
     "plan_steps",
     "plan_training",
+    "start_block",
     "start_buffers",
     "start_weights",
     "timed_together",
@@ -46,12 +51,27 @@ KINDS = {
 }
 """Kinds of step cases."""
 
+GPU_KINDS = {
+    "memory": "what the device's memory moves",
+    "step": "one step on the GPU",
+    "graph": "one step in a captured graph",
+    "launch": "one step of one parameter on the GPU: the smallest launch",
+    "overhead": "one step of one parameter: the host's time of a call",
+}
+"""Kinds of GPU cases."""
+
+MOVED = {"memcpy": 2, "copy": 2, "triad": 3}
+"""Movement in a GPU's memory to the buffers that it reads or writes."""
+
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 TRAIN_SIZES = ((784, 128, 10), (784, 1024, 10), (784, 1024, 1024, 10))
 BATCHES = (1, 8, 32, 128, 1024)
 
 MAX_NORM = 1.0
 """Where the norm is limited; the gradient's own is far larger."""
+
+BLOCK = 1 << 20
+"""Numbers that are drawn; larger buffers repeat them, since drawing takes longer than a step."""
 
 _THREADS_FROM = 10_000
 _DENORMAL_NEAR = 100_000
@@ -92,6 +112,32 @@ class StepCase:
 
 
 @dataclass(frozen=True)
+class GpuCase:
+    """One optimizer step over a flat buffer in a GPU's memory, or one movement there.
+
+    Attributes
+    ----------
+    rule
+        Name of a built-in rule, or ``file.py:name``; in kind ``memory`` one of :data:`MOVED`.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    size
+        Parameters; elements of a buffer in kind ``memory``.
+    kind
+        One of :data:`GPU_KINDS`.
+    """
+
+    rule: str
+    dtype: str
+    size: int
+    kind: str = "step"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"suite": "gpu", **asdict(self)}
+
+
+@dataclass(frozen=True)
 class TrainCase:
     """Training of a multi-layer perceptron with relu, softmax cross-entropy and Adam, on synthetic images, in float32.
 
@@ -126,7 +172,7 @@ class TrainCase:
         return {"suite": "train", **asdict(self)}
 
 
-def case_from_dict(values: Mapping[str, Any]) -> StepCase | TrainCase:
+def case_from_dict(values: Mapping[str, Any]) -> StepCase | GpuCase | TrainCase:
     """Return the case that ``as_dict`` gave, also by way of JSON.
 
     Examples
@@ -136,8 +182,9 @@ def case_from_dict(values: Mapping[str, Any]) -> StepCase | TrainCase:
     True
     """
     fields = dict(values)
-    if fields.pop("suite") == "step":
-        return StepCase(**fields)
+    suite = fields.pop("suite")
+    if suite in ("step", "gpu"):
+        return StepCase(**fields) if suite == "step" else GpuCase(**fields)
     return TrainCase(**{**fields, "sizes": tuple(fields["sizes"])})
 
 
@@ -205,14 +252,19 @@ def plan_training(
 
 
 def start_buffers(case: StepCase) -> tuple[Array, Array]:
-    """Return parameters and gradient: normal numbers, a block of them repeated, since drawing takes longer than a step.
+    """Return parameters and gradient: what :func:`start_block` gives, repeated."""
+    p, g = start_block(case.dtype, case.size)
+    return np.resize(p, case.size), np.resize(g, case.size)
+
+
+def start_block(dtype: str, size: int) -> tuple[Array, Array]:
+    """Return the first parameters and their gradient, :data:`BLOCK` at most: normal numbers.
 
     Parameters have the deviation 0.1, as weights have.
     """
-    random = np.random.default_rng(case.size % 1000)
-    block = min(case.size, 1 << 20)
-    p, g = (random.standard_normal(block).astype(case.dtype) for _ in range(2))
-    return np.resize(p * p.dtype.type(0.1), case.size), np.resize(g, case.size)
+    random = np.random.default_rng(size % 1000)
+    p, g = (random.standard_normal(min(size, BLOCK)).astype(dtype) for _ in range(2))
+    return p * p.dtype.type(0.1), g
 
 
 def start_weights(sizes: Sequence[int]) -> list[Array]:

@@ -136,6 +136,10 @@ class Crew:
         if "missing" in answer:
             self.missing[name] = brief(answer["missing"])
 
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return what a worker knows of the GPU that it works on. Raises :class:`Failure`."""
+        return self._workers[name].ask("facts")
+
     def ask(self, name: str, do: str, case: Mapping[str, Any], **values: Any) -> dict[str, Any]:
         """Return a worker's answer, with nobody else at work. Raises :class:`Failure`."""
         time.sleep(_SETTLE)

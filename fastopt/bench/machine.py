@@ -15,7 +15,15 @@ from typing import Any
 from .. import __version__
 from ..backends import available_cores
 
-__all__ = ["available_memory", "describe_machine", "git_commit", "peak_memory", "reset_peak_memory", "versions"]
+__all__ = [
+    "available_memory",
+    "describe_machine",
+    "driver_facts",
+    "git_commit",
+    "peak_memory",
+    "reset_peak_memory",
+    "versions",
+]
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
@@ -28,6 +36,18 @@ def describe_machine(threads: int) -> dict[str, Any]:
         "memory_gb": round(_total_memory() / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def driver_facts() -> dict[str, str]:
+    """Return the version of NVIDIA's driver and the GPU's highest clock, as its own program says; none without it."""
+    fields = {"driver": "driver_version", "highest_clock": "clocks.max.sm", "power_limit": "power.limit"}
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    first = done.stdout.strip().splitlines()[0]
+    return dict(zip(fields, (value.strip() for value in first.split(",")), strict=True))
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

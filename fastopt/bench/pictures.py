@@ -7,13 +7,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .report import share_of_roof
+from .gpu.tables import device_line
 from .results import Results
-from .rows import Row
+from .rows import Row, share_of_roof
 
 __all__ = ["draw"]
 
-_OWN = {"fastopt-numba": "tab:red", "fastopt-c": "tab:orange", "fastopt-reference": "tab:pink"}
+_OWN = {
+    "fastopt-numba": "tab:red",
+    "fastopt-c": "tab:orange",
+    "fastopt-reference": "tab:pink",
+    "fastopt-cuda": "tab:red",
+}
+_ROOFS = ("roof", "cuda-roof")
 _PEERS = ("tab:blue", "tab:cyan", "navy", "tab:purple", "violet", "tab:green", "tab:olive", "tab:gray", "tab:brown")
 
 
@@ -27,13 +33,18 @@ def draw(results: Results, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    kinds: dict[str, Callable[[Results], list[list[Any]]]] = {"step": _step_panels, "train": _train_panels}
+    kinds: dict[str, Callable[[Results], list[list[Any]]]] = {
+        "step": _step_panels,
+        "gpu": _step_panels,
+        "train": _train_panels,
+    }
     panels = kinds[results.suite](results) if results.suite in kinds else []
     if not panels:
         raise ValueError(f"{path}: nothing to draw; the results have no row of a kind that is drawn, and right")
     figure = Figure(figsize=(6.4 * len(panels[0]), 3.8 * len(panels)), layout="constrained")
     machine = results.machine
-    figure.suptitle(f"{machine['cpu']}, {machine['threads']} threads, {results.date[:10]}")
+    on = device_line(machine["gpu"]) if "gpu" in machine else f"{machine['cpu']}, {machine['threads']} threads"
+    figure.suptitle(f"{on}, {results.date[:10]}")
     grid = figure.subplots(len(panels), len(panels[0]), squeeze=False)
     for line, axes_of_line in zip(panels, grid, strict=True):
         for (title, draw_panel), axes in zip(line, axes_of_line, strict=True):
@@ -110,12 +121,12 @@ def _names(cases: list[list[Row]]) -> list[str]:
 
 
 def _look(name: str, names: list[str]) -> dict[str, Any]:
-    if name == "roof":
+    if name in _ROOFS:
         return {"color": "black", "linestyle": "--"}
     own = {"marker": "o"} if name in _OWN else {"marker": ".", "linewidth": 1}
     return {"color": _colour(name, names), **own}
 
 
 def _colour(name: str, names: list[str]) -> str:
-    peers = [other for other in names if other not in _OWN and other != "roof"]
+    peers = [other for other in names if other not in _OWN and other not in _ROOFS]
     return _OWN[name] if name in _OWN else _PEERS[peers.index(name) % len(_PEERS)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
 from .cases import KINDS
+from .gpu.tables import device_line, gpu_remarks, gpu_tables
 from .results import Results
-from .rows import Row, best_peer, of_role
+from .rows import Row, share_of_roof, speed_against_peers
 from .starts import KINDS as START_KINDS
+from .text import micro, table
 from .timing import paired_ratio
 
-__all__ = ["report", "share_of_roof", "speed_against_peers"]
+__all__ = ["report"]
 
 _STEP_TITLES = ("size", "contender", "µs", "p10–p90", "GB/s", "of roof", "best peer takes")
 _TRAIN_TITLES = ("batch", "contender", "samples/s", "p10–p90", "step p50/p99 µs", "MB", "best peer's speed × ")
@@ -23,25 +25,9 @@ _MEMORY_TITLES = ("batch", "contender", "MB", "p10–p90", "bound")
 def report(results: Results) -> str:
     """Return the heading, a table for each kind of case, and what is missing or wrong."""
     parts = [_heading(results)]
-    parts += {"step": _step_tables, "train": _train_tables, "start": _start_tables}[results.suite](results)
+    parts += _TABLES[results.suite](results)
     parts.append("\n".join(_remarks(results)))
     return "\n\n".join(filter(None, parts))
-
-
-def share_of_roof(row: Row, rows: list[Row]) -> float | None:
-    """Return the roof's time over this row's, round by round; None where there is no roof."""
-    roofs = of_role(rows, "roof")
-    if not roofs or not row.timed or row.role == "roof":
-        return None
-    return paired_ratio(roofs[0].seconds["rounds"], row.seconds["rounds"])
-
-
-def speed_against_peers(row: Row, rows: list[Row]) -> tuple[float, str] | None:
-    """Return how many times as long the fastest peer takes, and its name; None for a peer, or without one."""
-    peer = best_peer(rows)
-    if peer is None or not row.timed or row.role != "own":
-        return None
-    return paired_ratio(peer.seconds["rounds"], row.seconds["rounds"]), peer.contender
 
 
 def _heading(results: Results) -> str:
@@ -51,6 +37,7 @@ def _heading(results: Results) -> str:
     at = f", commit {commit['commit'][:10]}{' and changes' if commit['dirty'] else ''}" if commit else ""
     return "\n".join(
         [
+            *([device_line(machine["gpu"])] if "gpu" in machine else []),
             f"{results.command}  ({results.date}{at})",
             f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['memory_gb']} GB, "
             f"{machine['system']}",
@@ -76,7 +63,7 @@ def _step_table(kind: tuple[str, ...], cases: list[list[Row]]) -> str:
     name, rule, dtype, threads = kind
     title = f"{rule}, {dtype}, {threads} thread{'s' if threads != '1' else ''}: {KINDS[name]}"
     lines = [_step_line(row, rows) for rows in cases for row in rows]
-    return f"{title}\n{_table(_STEP_TITLES, lines)}"
+    return f"{title}\n{table(_STEP_TITLES, lines)}"
 
 
 def _step_line(row: Row, rows: list[Row]) -> list[str]:
@@ -87,8 +74,8 @@ def _step_line(row: Row, rows: list[Row]) -> list[str]:
     return [
         size,
         row.contender,
-        _micro(row.median),
-        f"{_micro(row.seconds['p10'])}–{_micro(row.seconds['p90'])}",
+        micro(row.median),
+        f"{micro(row.seconds['p10'])}–{micro(row.seconds['p90'])}",
         f"{row.figures['bytes'] / row.median / 1e9:.1f}",
         "" if share is None else f"{share:.0%}",
         "" if against is None else f"{against[0]:.2f} × as long ({against[1]})",
@@ -100,7 +87,7 @@ def _train_tables(results: Results) -> list[str]:
     tables = []
     for network, group in groupby(cases, key=lambda rows: _network(rows[0].case)):
         lines = [_train_line(row, rows) for rows in group for row in rows]
-        tables.append(f"{network}, Adam, float32\n{_table(_TRAIN_TITLES, lines)}")
+        tables.append(f"{network}, Adam, float32\n{table(_TRAIN_TITLES, lines)}")
     return tables
 
 
@@ -115,7 +102,7 @@ def _train_line(row: Row, rows: list[Row]) -> list[str]:
         row.contender,
         f"{samples / row.median:,.0f}",
         f"{samples / row.seconds['p90']:,.0f}–{samples / row.seconds['p10']:,.0f}",
-        "/".join(_micro(seconds) for seconds in steps if seconds),
+        "/".join(micro(seconds) for seconds in steps if seconds),
         f"{row.figures['peak_bytes'] / 1e6:.0f}",
         "" if against is None else f"{against[0]:.2f} ({against[1]})",
     ]
@@ -126,7 +113,7 @@ def _start_tables(results: Results) -> list[str]:
     for (kind, network), group in groupby(results.rows, key=lambda row: (row.case["kind"], _network(row.case))):
         title = ", ".join(filter(None, (START_KINDS[kind], network)))
         titles, line = (_MEMORY_TITLES, _memory_line) if kind == "memory" else (_START_TITLES, _start_line)
-        tables.append(f"{title}\n{_table(titles, map(line, group))}")
+        tables.append(f"{title}\n{table(titles, map(line, group))}")
     return tables
 
 
@@ -145,6 +132,14 @@ def _memory_line(row: Row) -> list[str]:
     return [batch, row.contender, middle, f"{low}–{high}", f"{row.figures['bound_bytes'] / 1e6:.2f}"]
 
 
+_TABLES: dict[str, Callable[[Results], list[str]]] = {
+    "step": _step_tables,
+    "train": _train_tables,
+    "start": _start_tables,
+    "gpu": gpu_tables,
+}
+
+
 def _remarks(results: Results) -> Iterator[str]:
     if results.suite == "step":
         yield from _denormal_remarks(results)
@@ -152,6 +147,8 @@ def _remarks(results: Results) -> Iterator[str]:
         yield from _overhead_remarks(results)
         if "roof" in results.missing:
             yield f"no roof: {results.missing['roof']}"
+    if results.suite == "gpu":
+        yield from gpu_remarks(results)
     for name, reason in results.missing.items():
         if name != "roof":
             yield f"missing: {name}: {reason}"
@@ -174,7 +171,7 @@ def _thread_remarks(results: Results) -> Iterator[str]:
 def _overhead_remarks(results: Results) -> Iterator[str]:
     for row in results.rows:
         if row.timed and row.case["kind"] == "overhead":
-            yield f"a call of {row.contender}, {row.case['rule']} {row.case['dtype']}: {_micro(row.median)} µs"
+            yield f"a call of {row.contender}, {row.case['rule']} {row.case['dtype']}: {micro(row.median)} µs"
 
 
 def _against_ordinary(results: Results, kind: str) -> Iterator[tuple[Row, float]]:
@@ -192,7 +189,7 @@ def _named(row: Row) -> str:
 
 
 def _case_name(case: Any) -> str:
-    if case["suite"] == "step":
+    if case["suite"] in ("step", "gpu"):
         return f"{case['kind']} of {case['rule']} {case['dtype']}, {case['size']:,} parameters"
     network = f"{_network(case)}, batch {case['batch']}"
     if case["suite"] == "train":
@@ -203,22 +200,3 @@ def _case_name(case: Any) -> str:
 
 def _network(case: Any) -> str:
     return "-".join(map(str, case["sizes"]))
-
-
-def _micro(seconds: float) -> str:
-    micro = seconds * 1e6
-    return f"{micro:,.2f}" if micro < 10 else f"{micro:,.1f}" if micro < 1000 else f"{micro:,.0f}"
-
-
-def _table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return aligned columns: names to the left, numbers to the right."""
-    rows = [list(titles), *map(list, lines)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(titles) - 1)]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(w) if k == 1 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=False))
-        ]
-        return "  ".join([*cells, row[-1]]).rstrip()
-
-    return "\n".join(map(line, rows))

@@ -18,6 +18,7 @@ __all__ = ["SCHEMA", "Results", "new_results", "without_folders"]
 SCHEMA = 1
 """Version of the file's form; raised when a reader of the old one would misread the new one."""
 
+_ROOFS = ("device", "roof")
 _KEYS = ("schema", "suite", "date", "command", "machine", "versions", "commit", "missing", "roof", "rows")
 
 
@@ -28,13 +29,13 @@ class Results:
     Attributes
     ----------
     suite
-        ``"step"``, ``"train"`` or ``"start"``.
+        ``"step"``, ``"gpu"`` (steps there), ``"train"`` or ``"start"``.
     date
         Of its beginning, in UTC.
     command
         What was run, without folders.
     machine, versions
-        As :mod:`fastopt.bench.machine` gives them.
+        As :mod:`fastopt.bench.machine` gives them; ``gpu`` is the machine's GPU, in results of that suite.
     commit
         Commit and whether the tree differed from it; None outside a checkout.
     missing
@@ -65,8 +66,8 @@ class Results:
         return {
             "schema": SCHEMA,
             **{name: getattr(self, name) for name in _KEYS if name not in ("schema", "roof", "rows")},
-            "roof": [row for row in rows if row["role"] == "roof"],
-            "rows": [row for row in rows if row["role"] != "roof"],
+            "roof": [row for row in rows if row["role"] in _ROOFS],
+            "rows": [row for row in rows if row["role"] not in _ROOFS],
         }
 
     @classmethod

@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..settings import find_rule
-from .cases import StepCase, TrainCase, bytes_moved, timed_together
+from .cases import GpuCase, StepCase, TrainCase, bytes_moved, timed_together
 from .contenders import CONTENDERS
 from .crew import Crew, Failure
+from .gpu.plan import bytes_of, fits_together, why_too_large
 from .machine import available_memory
 from .rows import Row
 from .timing import plan_round, summarise
 from .validation import LOSS_TOLERANCE, STEP_TOLERANCE, train_reference
 
-__all__ = ["Effort", "measure_step", "measure_training"]
+__all__ = ["Effort", "left_out", "measure_gpu", "measure_step", "measure_training"]
 
 _MEMORY_FACTOR = 1.6
 """What a contender takes, as a multiple of its buffers: temporaries, and copies while it starts."""
@@ -52,8 +53,11 @@ class Effort:
 class _Turns:
     """The contenders of one case, of whom those that fail fall out."""
 
-    def __init__(self, crew: Crew, case: StepCase | TrainCase, names: Sequence[str], told: Told) -> None:
+    def __init__(
+        self, crew: Crew, case: StepCase | GpuCase | TrainCase, names: Sequence[str], told: Told, **at_start: Any
+    ) -> None:
         self._crew = crew
+        self._at_start = at_start
         self._case = case.as_dict()
         self._told = told
         self.names = list(names)
@@ -100,7 +104,27 @@ def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effor
     taken = turns.take(effort, together=together)
     errors = turns.ask_all("check", [name for name in turns.names if CONTENDERS[name].role != "roof"])
     turns.ask_all("stop")
-    return _rows(case, names, turns, lambda name: _step_row(case, name, taken[name], errors.get(name)))
+    moved = bytes_moved(case, find_rule(case.rule))
+    return _rows(case, names, turns, lambda name: _step_row(case, name, taken[name], errors.get(name), moved))
+
+
+def measure_gpu(
+    crew: Crew, case: GpuCase, names: Sequence[str], effort: Effort, told: Told, *, free: int, cache: int
+) -> list[Row]:
+    """Return a row for each contender, or one that says why the device's memory does not hold the case."""
+    reason = why_too_large(case, free, cache)
+    if reason is not None:
+        return [left_out(case, reason)]
+    turns = _StepTurns(crew, case, names, told, cache=cache)
+    taken = turns.take(effort, together=fits_together(case, len(names), free, cache))
+    checks = turns.ask_all("check")
+    turns.ask_all("stop")
+    return _rows(case, names, turns, lambda name: _step_row(case, name, taken[name], checks[name], bytes_of(case)))
+
+
+def left_out(case: GpuCase, why: str) -> Row:
+    """Return the row of a case that nobody ran."""
+    return Row(_public(case), "all", "own", "left out", why)
 
 
 class _StepTurns(_Turns):
@@ -120,7 +144,7 @@ class _StepTurns(_Turns):
 
     def _start(self, name: str, effort: Effort) -> Plans | None:
         """Return calls a sample and samples a round, of each that is timed."""
-        answer = self.ask(name, "start", threads=self._crew.threads)
+        answer = self.ask(name, "start", threads=self._crew.threads, **self._at_start)
         if answer is None:
             return None
         return [plan_round(seconds, effort.seconds / effort.rounds) for seconds in answer["seconds_per_call"]]
@@ -150,7 +174,9 @@ def measure_training(crew: Crew, case: TrainCase, names: Sequence[str], effort: 
     return _rows(case, names, turns, lambda name: _train_row(case, name, taken[name], found[name], losses))
 
 
-def _rows(case: StepCase | TrainCase, names: Sequence[str], turns: _Turns, measured: Callable[[str], Row]) -> list[Row]:
+def _rows(
+    case: StepCase | GpuCase | TrainCase, names: Sequence[str], turns: _Turns, measured: Callable[[str], Row]
+) -> list[Row]:
     """Return a row for each name: of its figures, or of the reason why there are none."""
     failures = turns.failures
     return [_failed(case, name, failures[name]) if name in failures else measured(name) for name in names]
@@ -164,17 +190,24 @@ def _fits(case: StepCase, contenders: int, threads: int) -> tuple[bool, bool]:
     return one * contenders <= free, 2 * one <= free
 
 
-def _failed(case: StepCase | TrainCase, name: str, why: str) -> Row:
+def _failed(case: StepCase | GpuCase | TrainCase, name: str, why: str) -> Row:
     return Row(_public(case), name, CONTENDERS[name].role, "failed", why)
 
 
-def _step_row(case: StepCase, name: str, taken: list[list[list[float]]], check: Mapping[str, Any] | None) -> Row:
+def _step_row(
+    case: StepCase | GpuCase,
+    name: str,
+    taken: list[list[list[float]]],
+    check: Mapping[str, Any] | None,
+    moved: int,
+) -> Row:
     seconds, *ordinary = (summarise(rounds).as_dict() for rounds in zip(*taken, strict=True))
-    figures: dict[str, Any] = {"bytes": bytes_moved(case, find_rule(case.rule))}
+    figures: dict[str, Any] = {"bytes": moved}
     if ordinary:
         figures["ordinary"] = ordinary[0]
     status, note = "ok", ""
     if check is not None:
+        figures |= check.get("figures", {})
         figures["error"], limit = _number(check["error"]), STEP_TOLERANCE[case.dtype]
         if not check["error"] <= limit:
             status, note = "wrong", f"differs from float64 by {check['error']:.2g} of the change, more than {limit:g}"
@@ -208,7 +241,7 @@ def _train_row(
     return Row(_public(case), name, role, status, note, summarise(taken).as_dict(), figures)
 
 
-def _public(case: StepCase | TrainCase) -> dict[str, Any]:
+def _public(case: StepCase | GpuCase | TrainCase) -> dict[str, Any]:
     """Return the fields of a case, a rule's file without its folder."""
     values = case.as_dict()
     return {**values, "rule": Path(values["rule"]).name} if "rule" in values else values

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Row", "best_peer", "of_role"]
+from .timing import paired_ratio
+
+__all__ = ["Row", "best_peer", "of_role", "share_of_roof", "speed_against", "speed_against_peers"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +20,17 @@ class Row:
     case
         The case, by name of its fields.
     contender, role
-        Who; ``"own"``, ``"peer"`` or ``"roof"``.
+        Who; ``"own"``, ``"peer"`` or ``"roof"``, on a GPU also ``"twin"`` (CUDA C) or ``"device"`` (its memory).
     status
-        ``"ok"``, ``"wrong"`` for a result that failed its check, or ``"failed"``.
+        ``"ok"``, ``"wrong"`` for a result that failed its check, ``"failed"``, or ``"left out"``.
     note
         What was wrong.
     seconds
         A :class:`~fastopt.bench.timing.Summary` by name of its fields: seconds a step, or a round of training.
     figures
         What else was found: ``bytes``, ``error``, ``loss``, ``peak_bytes``, …; ``ordinary`` is the summary of the
-        ordinary step that was timed together with this one.
+        ordinary step that was timed together with this one. On a GPU ``kernel`` has registers, local memory and
+        occupancy, ``sets`` is how many sets of buffers took turns, and ``host_bound`` whether the host was waited for.
     """
 
     case: Mapping[str, Any]
@@ -61,3 +64,23 @@ def of_role(rows: list[Row], role: str) -> list[Row]:
 def best_peer(rows: list[Row]) -> Row | None:
     """Return the fastest peer of one case; None where none was right."""
     return min(of_role(rows, "peer"), key=lambda row: row.median, default=None)
+
+
+def share_of_roof(row: Row, rows: list[Row]) -> float | None:
+    """Return the roof's time over this row's, round by round; None where there is no roof."""
+    roofs = of_role(rows, "roof")
+    if not roofs or not row.timed or row.role == "roof":
+        return None
+    return paired_ratio(roofs[0].seconds["rounds"], row.seconds["rounds"])
+
+
+def speed_against_peers(row: Row, rows: list[Row]) -> tuple[float, str] | None:
+    """Return how many times as long the fastest peer takes, and its name; None for a peer, or without one."""
+    return speed_against(row, best_peer(rows))
+
+
+def speed_against(row: Row, other: Row | None) -> tuple[float, str] | None:
+    """Return how many times as long another takes, and its name; None where it is none of fastopt's own rows."""
+    if other is None or not row.timed or row.role != "own":
+        return None
+    return paired_ratio(other.seconds["rounds"], row.seconds["rounds"]), other.contender

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ..backends import why_missing
-from .cases import StepCase, TrainCase
+from .cases import GpuCase, StepCase, TrainCase
 from .contenders import CONTENDERS
 from .crew import Crew
+from .machine import driver_facts
 from .results import Results
-from .rounds import Effort, measure_step, measure_training
+from .rounds import Effort, left_out, measure_gpu, measure_step, measure_training
 from .rows import Row
 from .starts import StartCase, measure_start
 
-__all__ = ["run_starts", "run_steps", "run_trainings"]
+__all__ = ["GPU_CONTENDERS", "run_gpu", "run_starts", "run_steps", "run_trainings"]
+
+GPU_CONTENDERS = ("device", "cuda-roof", "fastopt-cuda")
+"""Who takes part in every benchmark of a GPU."""
 
 
 def run_steps(results: Results, cases: Sequence[StepCase], names: Sequence[str], effort: Effort) -> Results:
@@ -41,20 +47,59 @@ def run_starts(results: Results, cases: Sequence[StartCase], repeats: int) -> Re
     return results
 
 
+def run_gpu(results: Results, cases: Sequence[GpuCase], peers: Sequence[str], effort: Effort, budget: float) -> Results:
+    """Measure those cases that the device's memory holds and that begin within so many seconds; fill the results."""
+    names = [*GPU_CONTENDERS, *peers]
+    until = time.monotonic() + budget
+    with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
+        _greet(crew, names, told)
+        if "fastopt-cuda" in crew.missing:
+            raise ImportError(crew.missing["fastopt-cuda"])
+        results.missing = dict(crew.missing)
+        gpu = crew.facts("fastopt-cuda")
+        results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
+        measure = partial(measure_gpu, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
+        for number, case in enumerate(cases):
+            if time.monotonic() >= until:
+                results.rows += [left_out(rest, f"{budget:g} seconds had passed") for rest in cases[number:]]
+                break
+            try:
+                results.rows += _measure(crew, case, effort, measure, told)
+            except KeyboardInterrupt:  # time on a GPU is dear: what was measured is kept
+                results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
+                break
+            told(None)
+    return results
+
+
 def _run(
     results: Results, cases: Sequence[Any], names: Sequence[str], effort: Effort, measure: Callable[..., list[Row]]
 ) -> Results:
     with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
-        for name in names:
-            told(f"starting {name}")
-            crew.greet(name)
-            told(None)
+        _greet(crew, names, told)
         results.missing = dict(crew.missing)
         for case in cases:
-            present = [name for name in crew.present if CONTENDERS[name].runs(case)]
-            results.rows += measure(crew, case, present, effort, lambda name, case=case: told(f"{_short(case)} {name}"))
+            results.rows += _measure(crew, case, effort, measure, told)
             told(None)
     return results
+
+
+def _greet(crew: Crew, names: Sequence[str], told: Callable[[str | None], None]) -> None:
+    for name in names:
+        told(f"starting {name}")
+        crew.greet(name)
+        told(None)
+
+
+def _measure(
+    crew: Crew,
+    case: StepCase | GpuCase | TrainCase,
+    effort: Effort,
+    measure: Callable[..., list[Row]],
+    told: Callable[[str | None], None],
+) -> list[Row]:
+    present = [name for name in crew.present if CONTENDERS[name].runs(case)]
+    return measure(crew, case, present, effort, lambda name: told(f"{_short(case)} {name}"))
 
 
 @contextmanager
@@ -73,8 +118,8 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
         yield told
 
 
-def _short(case: StepCase | TrainCase | StartCase) -> str:
-    if isinstance(case, StepCase):
+def _short(case: StepCase | GpuCase | TrainCase | StartCase) -> str:
+    if isinstance(case, (StepCase, GpuCase)):
         return f"{case.kind} {case.rule} {case.size:,}"
     if isinstance(case, StartCase):
         return f"{case.kind} {case.contender} {case.cache}"

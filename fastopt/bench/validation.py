@@ -14,12 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Optimizer
+from .. import Optimizer, Rule
 from ..settings import find_rule
-from .cases import StepCase, TrainCase, start_buffers, start_weights, training_data
-from .contenders.base import Stepper
+from .cases import GpuCase, StepCase, TrainCase, start_block, start_buffers, start_weights, training_data
+from .contenders.base import DeviceStepper, Stepper
 
-__all__ = ["LOSS_TOLERANCE", "STEP_TOLERANCE", "check_steps", "mean_loss", "step_error", "train_reference"]
+__all__ = [
+    "LOSS_TOLERANCE",
+    "STEP_TOLERANCE",
+    "check_steps",
+    "device_step_error",
+    "mean_loss",
+    "movement_error",
+    "step_error",
+    "train_reference",
+]
 
 Array = NDArray[Any]
 
@@ -39,24 +48,55 @@ _LOSS_ROWS = 1024
 def step_error(case: StepCase, make: Callable[[StepCase, Array, Array], Stepper]) -> float:
     """Return the largest error of a parameter after some steps, as a share of the largest change; NaN for NaN."""
     p, g = start_buffers(case)
-    chosen = np.linspace(0, case.size - 1, min(case.size, _SAMPLE)).astype(np.int64)
+    chosen = _sample(case.size)
     before = p[chosen].astype(np.float64)
-    expected = _reference(case, before.copy(), g, chosen)
+    norm = None if case.max_norm is None else math.sqrt(float(np.sum(np.square(g, dtype=np.float64))))
+    expected = _reference(find_rule(case.rule), before.copy(), g[chosen], norm, case.max_norm)
     stepper = make(case, p, g)
     for scale in _SCALES:
         stepper.load_gradient(g * g.dtype.type(scale))
         stepper.run(1)
-    found = stepper.parameters()[chosen].astype(np.float64)
-    largest = float(np.max(np.abs(expected - before)))
-    return float(np.max(np.abs(found - expected))) / (largest or 1.0)
+    return _share(stepper.parameters()[chosen], expected, before)
 
 
-def _reference(case: StepCase, p: Array, g: Array, chosen: Array) -> Array:
-    optimizer = Optimizer(p, find_rule(case.rule), backend="reference", threads=1)
-    norm = math.sqrt(float(np.sum(np.square(g, dtype=np.float64))))
-    sample = g[chosen].astype(np.float64)
+def device_step_error(case: GpuCase, rule: Rule, stepper: DeviceStepper, step: Callable[[], None]) -> float:
+    """Return the same of a GPU's optimizer that has taken no step, whose steps `step` takes by that rule."""
+    p, g = start_block(case.dtype, case.size)
+    chosen = _sample(case.size)
+    before = p[chosen % p.size].astype(np.float64)
+    expected = _reference(rule, before.copy(), g[chosen % g.size])
     for scale in _SCALES:
-        limited = 1.0 if case.max_norm is None else min(1.0, case.max_norm / (norm * abs(scale) + 1e-6))
+        stepper.load_gradient(g * g.dtype.type(scale))
+        step()
+    return _share(stepper.parameters(chosen), expected, before)
+
+
+def movement_error(case: GpuCase, stepper: DeviceStepper) -> float:
+    """Return the largest error of what a movement has moved."""
+    p, g = start_block(case.dtype, case.size)
+    chosen = _sample(case.size) % p.size
+    expected = g[chosen] + 2.0 * p[chosen].astype(np.float64) if case.rule == "triad" else g[chosen]
+    stepper.step()
+    return _share(stepper.parameters(_sample(case.size)), expected, p[chosen].astype(np.float64))
+
+
+def _sample(size: int) -> Array:
+    return np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64)
+
+
+def _share(found: Array, expected: Array, before: Array) -> float:
+    """Return the largest error as a share of the largest change."""
+    largest = float(np.max(np.abs(expected - before)))
+    return float(np.max(np.abs(found.astype(np.float64) - expected))) / (largest or 1.0)
+
+
+def _reference(rule: Rule, p: Array, g: Array, norm: float | None = None, max_norm: float | None = None) -> Array:
+    optimizer = Optimizer(p, rule, backend="reference", threads=1)
+    sample = g.astype(np.float64)
+    for scale in _SCALES:
+        limited = 1.0
+        if norm is not None and max_norm is not None:
+            limited = min(1.0, max_norm / (norm * abs(scale) + 1e-6))
         optimizer.step(sample * scale, grad_scale=limited)
     return p
 

@@ -18,9 +18,20 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..backends import why_missing
-from .cases import StepCase, TrainCase, case_from_dict, start_buffers, start_weights, timed_together, training_data
-from .contenders import CONTENDERS, Contender, make_stepper, make_trainer, why_no_device
+from .cases import (
+    GpuCase,
+    StepCase,
+    TrainCase,
+    case_from_dict,
+    start_buffers,
+    start_weights,
+    timed_together,
+    training_data,
+)
+from .contenders import CONTENDERS, Contender, make_stepper, make_trainer
+from .contenders import why_missing as why_unusable
 from .contenders.base import Stepper, Trainer
+from .gpu.steps import GpuSteps
 from .machine import peak_memory, reset_peak_memory
 from .timing import calibrate, time_in_turns
 from .validation import check_steps, mean_loss, step_error
@@ -124,7 +135,7 @@ def _step_seconds(trainer: Trainer) -> list[float] | None:
 
 def serve(contender: Contender, requests: TextIO, answer: Callable[[Mapping[str, Any]], None]) -> None:
     """Answer requests until there are no more. An error is an answer too."""
-    suites = {"step": Steps(contender), "train": Trainings(contender)}
+    suites = {StepCase: Steps(contender), TrainCase: Trainings(contender), GpuCase: GpuSteps(contender)}
     for line in requests:
         request = json.loads(line)
         try:
@@ -133,12 +144,13 @@ def serve(contender: Contender, requests: TextIO, answer: Callable[[Mapping[str,
             answer({"failed": f"{type(error).__name__}: {error}"})
 
 
-def _answer(contender: Contender, suites: Mapping[str, Any], request: dict[str, Any]) -> Mapping[str, Any]:
+def _answer(contender: Contender, suites: Mapping[type, Any], request: dict[str, Any]) -> Mapping[str, Any]:
     if request["do"] == "hello":
         return _hello(contender)
+    if request["do"] == "facts":
+        return _facts()
     case = case_from_dict(request.pop("case"))
-    suite = suites["step" if isinstance(case, StepCase) else "train"]
-    answer: dict[str, Any] = getattr(suite, request.pop("do"))(case, **request)
+    answer: dict[str, Any] = getattr(suites[type(case)], request.pop("do"))(case, **request)
     return answer
 
 
@@ -150,9 +162,16 @@ def _hello(contender: Contender) -> dict[str, Any]:
             return {"missing": str(error)}
     if "OMP_NUM_THREADS" in os.environ:
         _limit_pools(int(os.environ["OMP_NUM_THREADS"]))
-    backend = contender.options.get("backend")
-    reason = why_missing(backend) if backend else why_no_device(contender)
+    backend = contender.options.get("backend") or ("cuda" if "numba_cuda" in contender.needs else None)
+    reason = (why_missing(backend) if backend else None) or why_unusable(contender)
     return {} if reason is None else {"missing": reason}
+
+
+def _facts() -> dict[str, Any]:
+    """Return what is known of the GPU."""
+    from ..backends.cuda.facts import device_facts
+
+    return device_facts()
 
 
 def main(name: str) -> None:

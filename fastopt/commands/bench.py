@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,10 @@ roof, and how many times as long the fastest peer takes.
 
 The roof is a rule with as many states that adds one number to each stream: the same bytes, threads and size. Contenders
 run in processes of their own and take turns. Every result is compared with float64; the exit status is 1 if one is
-wrong."""
+wrong.
+
+With --backend cuda, steps on the GPU, by its own clock: beside what its memory copies, beside the same pass in CUDA C,
+and beside PyTorch and CuPy where they are installed; then what a launch costs, and a step in a captured graph."""
 
 _TRAIN = """\
 Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. Peers compute
@@ -63,13 +67,19 @@ def _add_step(suites: Any) -> None:
     )
     parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help="default float32; or float64")
     parser.add_argument(
-        "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7"
+        "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7 (GPU: 1e9)"
     )
     parser.add_argument(
-        "--kinds", nargs="+", metavar="KIND", help="step, clip, denormal, threads, overhead; default all of them"
+        "--kinds",
+        nargs="+",
+        metavar="KIND",
+        help="step, clip, denormal, threads, overhead (GPU: memory, step, graph, launch, overhead); default all",
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="S", help="on a GPU, begin no case when so many seconds have passed"
     )
     _add_peers(parser)
-    _add_common(parser)
+    _add_common(parser, also="; or cuda alone")
 
 
 def _add_train(suites: Any) -> None:
@@ -86,7 +96,7 @@ def _add_train(suites: Any) -> None:
         "--seconds", type=float, default=2.0, metavar="S", help="to measure each contender on a case; default 2"
     )
     _add_peers(parser)
-    _add_common(parser)
+    _add_common(parser, also="; or cuda")
 
 
 def _add_start(suites: Any) -> None:
@@ -104,10 +114,8 @@ def _add_peers(parser: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
 
 
-def _add_common(parser: Any) -> None:
-    parser.add_argument(
-        "--backend", nargs="+", metavar="NAME", help="numba, c, reference, and cuda for train; default numba c"
-    )
+def _add_common(parser: Any, also: str = "") -> None:
+    parser.add_argument("--backend", nargs="+", metavar="NAME", help=f"numba, c, reference; default numba c{also}")
     parser.add_argument("--threads", type=_size, metavar="N", help="of every contender; default: all processors")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the results, to report or compare later")
     parser.add_argument("--quick", action="store_true", help=_QUICK)
@@ -129,9 +137,13 @@ def _suite(suites: Any, name: str, summary: str, text: str, function: Any) -> An
 
 
 def _step(arguments: argparse.Namespace) -> int:
+    if "cuda" in _backends(arguments):
+        return _gpu(arguments)
     from ..bench import cases, contenders, suites
     from ..bench.rounds import Effort
 
+    if arguments.budget is not None:
+        raise ValueError(f"--budget: got {arguments.budget:g}, expected none without --backend cuda")
     threads = _threads(arguments.threads)
     sizes = arguments.sizes or ((1_000, 100_000, 1_000_000) if arguments.quick else cases.SIZES)
     plan = cases.plan_steps(
@@ -145,6 +157,32 @@ def _step(arguments: argparse.Namespace) -> int:
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
     effort = Effort(seconds=0.1, rounds=3, most_rounds=3) if arguments.quick else Effort()
     return _finish(suites.run_steps(_new(arguments, threads), plan, names, effort), arguments)
+
+
+def _gpu(arguments: argparse.Namespace) -> int:
+    from ..backends import why_missing
+    from ..bench import cases, contenders, suites
+    from ..bench.gpu.plan import SIZES, plan_gpu
+    from ..bench.results import new_results
+    from ..bench.rounds import Effort
+
+    if arguments.backend != ["cuda"]:
+        raise ValueError(f"--backend: got {' '.join(arguments.backend)}, expected cuda alone; measure the CPU apart")
+    sizes = arguments.sizes or ((10_000, 1_000_000) if arguments.quick else SIZES)
+    plan = plan_gpu(
+        _rules(arguments.rule),
+        _known("dtype", arguments.dtype, ("float32", "float64")),
+        sizes,
+        _kinds(arguments, cases.GPU_KINDS),
+    )
+    peers = contenders.choose_peers(arguments.peers, contenders.gpu_contenders())
+    reason = why_missing("cuda")
+    if reason is not None:
+        raise ImportError(reason)
+    results = new_results("gpu", _words(arguments), _threads(arguments.threads))
+    effort = Effort(seconds=0.02, rounds=2, most_rounds=2) if arguments.quick else Effort(0.25, rounds=5, most_rounds=7)
+    budget = math.inf if arguments.budget is None else arguments.budget
+    return _finish(suites.run_gpu(results, plan, peers, effort, budget), arguments)
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ functions over host memory, has holes; they are closed here too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -103,7 +104,25 @@ def kernel(function: Callable[..., Any], signature: tuple[Any, ...], bounds: tup
     """
     if simulated:
         return _Simulated(cuda.jit(function))
-    return cuda.jit(signature, launch_bounds=bounds, lto=False)(function)
+    return _Compiled(cuda.jit(signature, launch_bounds=bounds, lto=False)(function))
+
+
+class _Compiled:
+    """A compiled kernel, whose launches on the same grid, block and stream are looked up once.
+
+    Numba warns at the first launch of a grid that leaves most of a GPU idle. A small buffer is no mistake.
+    """
+
+    def __init__(self, dispatcher: Any) -> None:
+        self.dispatcher = dispatcher
+        self._launches: dict[tuple[Any, ...], Callable[..., None]] = {}
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+        if configuration not in self._launches:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", cuda_errors.NumbaPerformanceWarning)
+                self._launches[configuration] = self.dispatcher[configuration]
+        return self._launches[configuration]
 
 
 def stands_for(function: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -12,20 +12,23 @@ from importlib import import_module
 from typing import Any
 
 from ..._errors import unknown_name
-from ..cases import StepCase, TrainCase
-from .base import Stepper, Trainer
+from ...rules import RULES
+from ..cases import GPU_KINDS, MOVED, GpuCase, StepCase, TrainCase
+from .base import DeviceStepper, Stepper, Trainer
 
 __all__ = [
     "CONTENDERS",
     "PACKAGES",
     "Contender",
     "choose_peers",
+    "device_stepper",
+    "gpu_contenders",
     "make_stepper",
     "make_trainer",
     "own_contenders",
     "step_contenders",
     "train_contenders",
-    "why_no_device",
+    "why_missing",
 ]
 
 _TORCH_RULES = (
@@ -36,6 +39,9 @@ _TORCH_FUSED_RULES = ("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw")
 _OPTAX_RULES = ("sgd", "momentum", "nesterov", "adam", "adamw")
 _ALL_KINDS = ("step", "clip", "denormal", "threads", "overhead")
 _PEER_KINDS = ("step", "clip", "denormal", "overhead")
+_GPU_STEPS = tuple(kind for kind in GPU_KINDS if kind != "memory")
+_GPU_PEER_KINDS = ("step", "launch", "overhead")
+_CUPY_RULES = ("sgd", "momentum", "adam", "adamw")
 _F32 = ("float32",)
 _BOTH = ("float32", "float64")
 
@@ -49,7 +55,7 @@ class Contender:
     name
         What tables and ``--peers`` call it.
     role
-        ``"own"``, ``"peer"`` or ``"roof"``.
+        ``"own"``, ``"peer"`` or ``"roof"``; on a GPU ``"twin"`` and ``"device"`` too.
     module
         Of this package; has the classes.
     needs
@@ -80,12 +86,13 @@ class Contender:
         """Whether it runs step cases at all."""
         return self.rules != ()
 
-    def runs(self, case: StepCase | TrainCase) -> bool:
+    def runs(self, case: StepCase | GpuCase | TrainCase) -> bool:
         """Return whether the case is one for this contender."""
         if isinstance(case, TrainCase):
             return self.trains
         known = self.rules is None or case.rule in self.rules
-        return known and case.dtype in self.dtypes and case.kind in self.kinds
+        here = (self.device == "cuda") == isinstance(case, GpuCase)
+        return known and here and case.dtype in self.dtypes and case.kind in self.kinds
 
 
 def _own(backend: str, *needs: str) -> Contender:
@@ -102,12 +109,30 @@ def _torch_compile() -> Contender:
     return Contender("torch-compile", "peer", "torch", ("torch",), {"compiled": True}, _TORCH_RULES, _F32, ("step",))
 
 
+def _gpu(
+    name: str,
+    role: str,
+    module: str,
+    rules: tuple[str, ...] | None,
+    kinds: tuple[str, ...],
+    *needs: str,
+    **options: Any,
+) -> Contender:
+    dtypes, trains = options.pop("dtypes", _BOTH), options.pop("trains", False)
+    needs = ("numba_cuda", *needs)
+    return Contender(name, role, module, needs, options, rules, dtypes, kinds, trains, device="cuda")
+
+
+def _torch_gpu(name: str, rules: tuple[str, ...], kinds: tuple[str, ...], **options: Any) -> Contender:
+    return _gpu(name, "peer", "cuda_torch", rules, kinds, "torch", **options)
+
+
 def _trains(name: str, module: str, *needs: str, **options: Any) -> Contender:
     return Contender(name, "peer", module, needs, options, trains=True)
 
 
-def _trains_on_gpu(name: str, role: str, module: str, *needs: str, **options: Any) -> Contender:
-    return Contender(name, role, module, needs, options, trains=True, device="cuda")
+def _torch_trains_on_gpu(name: str, **options: Any) -> Contender:
+    return Contender(name, "peer", "cuda_torch_training", ("torch",), options, trains=True, device="cuda")
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -132,16 +157,25 @@ CONTENDERS: dict[str, Contender] = {
         _trains("jax", "jax", "jax", "optax"),
         _trains("scikit-learn", "sklearn", "sklearn"),
         _trains("keras", "keras", "keras", "tensorflow"),
-        _trains_on_gpu("fastopt-cuda", "own", "fastopt", "numba_cuda", backend="cuda"),
-        _trains_on_gpu("torch-cuda", "peer", "torch_cuda", "torch"),
-        _trains_on_gpu("torch-cuda-compiled", "peer", "torch_cuda", "torch", form="compiled"),
-        _trains_on_gpu("torch-cuda-graph", "peer", "torch_cuda", "torch", form="graph"),
+        _gpu("device", "device", "cuda_memory", tuple(MOVED), ("memory",)),
+        _gpu("cuda-roof", "roof", "cuda", None, ("step", "graph", "launch"), roof=True),
+        _gpu("fastopt-cuda", "own", "cuda", None, _GPU_STEPS, backend="cuda", trains=True),
+        _gpu("cuda-c", "twin", "cuda_c", tuple(RULES), _GPU_PEER_KINDS, "cuda.bindings"),
+        _torch_gpu("torch-gpu-foreach", _TORCH_RULES, _GPU_STEPS, foreach=True),
+        _torch_gpu("torch-gpu-fused", _TORCH_FUSED_RULES, _GPU_STEPS, fused=True),
+        _torch_gpu("torch-gpu-compile", _TORCH_RULES, ("step", "overhead"), compiled=True, dtypes=_F32),
+        _gpu("cupy", "peer", "cuda_cupy", _CUPY_RULES, _GPU_PEER_KINDS, "cupy"),
+        _torch_trains_on_gpu("torch-gpu"),
+        _torch_trains_on_gpu("torch-gpu-compiled-step", form="compiled"),
+        _torch_trains_on_gpu("torch-gpu-graph", form="graph"),
     )
 }
 
 PACKAGES = (
     *("numpy", "numba", "llvmlite", "cffi", "scipy", "torch", "deepspeed", "bitsandbytes", "jax", "jaxlib", "optax"),
     *("scikit-learn", "keras", "tensorflow", "tensorflow-cpu"),
+    *("numba-cuda", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink", "triton"),
+    *("cupy-cuda12x", "cupy-cuda13x"),
 )
 """Distributions whose versions a result file holds."""
 
@@ -163,7 +197,12 @@ def own_contenders(backends: Iterable[str]) -> list[str]:
 
 def step_contenders() -> list[str]:
     """Return the peers that take steps."""
-    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps]
+    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps and c.device == "cpu"]
+
+
+def gpu_contenders() -> list[str]:
+    """Return the peers that take steps on a GPU, the kernels in CUDA C first."""
+    return [c.name for c in CONTENDERS.values() if c.role in ("twin", "peer") and c.steps and c.device == "cuda"]
 
 
 def train_contenders(own: Iterable[str]) -> list[str]:
@@ -198,16 +237,22 @@ def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
     return [peer for peer in known if peer in meant]
 
 
-def why_no_device(contender: Contender) -> str | None:
-    """Return why what the contender computes on is not there; None when it is. Imports the library."""
-    found: Callable[[], str | None] | None = getattr(_module(contender), "why_no_device", None)
-    return None if found is None else found()
-
-
 def make_stepper(contender: Contender) -> Callable[..., Stepper]:
     """Return what makes its optimizer from ``(case, p, g)``. Imports the library."""
     found: Callable[..., Stepper] = partial(_module(contender).Stepper, **contender.options)
     return found
+
+
+def device_stepper(contender: Contender) -> type[DeviceStepper]:
+    """Return the class of its optimizers on the GPU. Imports the library."""
+    found: type[DeviceStepper] = _module(contender).Stepper
+    return found
+
+
+def why_missing(contender: Contender) -> str | None:
+    """Return why a contender cannot run here although its packages can be imported; None where it can."""
+    ask: Callable[[], str | None] = getattr(_module(contender), "why_missing", lambda: None)
+    return ask()
 
 
 def make_trainer(contender: Contender) -> Callable[..., Trainer]:

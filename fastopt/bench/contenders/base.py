@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Stepper", "Trainer"]
+__all__ = ["Array", "DeviceStepper", "Stepper", "Trainer", "repeated"]
 
 Array = NDArray[Any]
 
@@ -44,6 +45,63 @@ class Stepper(ABC):
         for _ in range(calls):
             step()
         self.wait()
+
+
+class DeviceStepper(ABC):
+    """An optimizer over one flat buffer in a GPU's memory, whose steps run on the default stream.
+
+    A subclass takes ``(case, p, g, **options)``, where the arrays are the host's and are repeated over larger buffers.
+    """
+
+    @abstractmethod
+    def step(self) -> None:
+        """Have the GPU take one step with the gradient as it is."""
+
+    @abstractmethod
+    def load_gradient(self, g: Array) -> None:
+        """Write these numbers, repeated, where the gradient is."""
+
+    @abstractmethod
+    def parameters(self, places: Array) -> Array:
+        """Return the parameters at these places, when all steps are done."""
+
+    @classmethod
+    def several(cls, count: int, *arguments: Any, **options: Any) -> Sequence[DeviceStepper]:
+        """Return as many optimizers, each over buffers of its own."""
+        return [cls(*arguments, **options) for _ in range(count)]
+
+    @classmethod
+    def graph(cls, steppers: Sequence[DeviceStepper]) -> Callable[[], None]:
+        """Return what replays one step of each in their order, captured; none of them has taken a step behind it.
+
+        Raises
+        ------
+        NotImplementedError
+            It cannot be captured.
+        """
+        raise NotImplementedError("its steps are not captured in a graph")
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return registers, local memory and occupancy of the kernel; None where there is none, or no way to know."""
+        return None
+
+    @classmethod
+    def release(cls) -> None:
+        """Give memory back that belongs to no optimizer any more."""
+        return
+
+
+def repeated(size: int, block: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where in a buffer, and from where in a block of that size, each repetition is copied.
+
+    Examples
+    --------
+    >>> list(repeated(5, 3))
+    [(slice(0, 3, None), slice(0, 3, None)), (slice(3, 5, None), slice(0, 2, None))]
+    """
+    for start in range(0, size, block):
+        count = min(block, size - start)
+        yield slice(start, start + count), slice(0, count)
 
 
 class Trainer(ABC):

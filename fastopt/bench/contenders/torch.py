@@ -11,9 +11,9 @@ from ..cases import StepCase, TrainCase
 from . import base
 from .base import Array
 
-__all__ = ["Stepper", "TensorStepper", "Trainer", "make_network"]
+__all__ = ["OPTIMIZERS", "Stepper", "TensorStepper", "Trainer", "make_network"]
 
-_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {}),
     "nesterov": ("SGD", {"nesterov": True}),
@@ -72,7 +72,7 @@ class Stepper(TensorStepper):
 
         torch.set_flush_denormal(flush_denormal)  # before there are threads: they take it over
         super().__init__(case, p, g)
-        name, extra = _OPTIMIZERS[case.rule]
+        name, extra = OPTIMIZERS[case.rule]
         hyper = get_rule(case.rule).hyper
         self._foreach = form.get("foreach")
         self._optimizer = getattr(torch.optim, name)([self._p], **hyper, **extra, **form)

@@ -11,13 +11,13 @@ from . import base
 from .base import Array
 from .torch import make_network
 
-__all__ = ["Trainer", "why_no_device"]
+__all__ = ["Trainer", "why_missing"]
 
 _WARM_UP = 3
 """Steps before a capture, as PyTorch's notes on CUDA graphs have them."""
 
 
-def why_no_device() -> str | None:
+def why_missing() -> str | None:
     """Return why PyTorch has no GPU here; None when it has."""
     import torch
 

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything that is to be known of the GPU here, in under eight minutes: the bits, the tests, the memory checker, the
+# speed of every rule; result files in a folder, and one table of goals last.
+#
+#   bench/gpu.sh OUT_FOLDER                              in a fresh environment, with fastopt and its tests
+#   PYTHON=... bench/gpu.sh --no-install OUT_FOLDER      in that interpreter's environment, which needs no network
+#
+# PYTHON names the interpreter (python3). With --no-install the checkout itself is imported; where it has no C extension,
+# Numba is the CPU's backend. PyTorch and CuPy take part where they are installed.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+install=yes
+if [ "${1:-}" = --no-install ]; then
+    install=no
+    shift
+fi
+if [ $# -ne 1 ]; then
+    echo "usage: [PYTHON=python3] bench/gpu.sh [--no-install] OUT_FOLDER" >&2
+    exit 2
+fi
+mkdir -p "$1" && out=$(cd "$1" && pwd) || exit
+python=${PYTHON:-python3}
+limit=${LIMIT:-460}
+export PIP_DISABLE_PIP_VERSION_CHECK=1 MPLBACKEND=Agg PYTHONUNBUFFERED=1
+
+if [ $install = yes ]; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    "$python" -m venv --system-site-packages "$work/env" && "$work/env/bin/pip" install -q ".[cuda,test]" || exit
+    python=$work/env/bin/python
+    cp -r tests pyproject.toml "$work" && cd "$work" || exit
+else
+    export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+fi
+SECONDS=0
+
+left() { echo $((limit - SECONDS)); }
+step() { printf '\n=== %s (%d s)\n' "$1" "$SECONDS"; }
+
+# section NAME SECONDS COMMAND...: runs it with at most so many seconds of what is left; its output goes to NAME.log too.
+section() {
+    local name=$1 most=$2
+    shift 2
+    step "$name"
+    if [ "$(left)" -lt 50 ]; then
+        echo "no time left" | tee "$out/$name.status"
+        return 1
+    fi
+    [ "$most" -gt "$(left)" ] && most=$(left)
+    timeout --signal=INT --kill-after=10 "$most" "$@" 2>&1 | tee "$out/$name.log"
+    echo "${PIPESTATUS[0]}" >"$out/$name.status"
+}
+
+# speed NAME SECONDS ARGUMENTS...: a benchmark that begins no case behind that time, and is written to gpu-NAME.json.
+speed() {
+    local name=$1 budget=$2 most=$(($(left) - 40))
+    shift 2
+    [ "$budget" -gt "$most" ] && budget=$most
+    section "gpu-$name" $((budget + 60)) "$python" -m fastopt bench step --backend cuda --budget "$budget" \
+        --out "$out/gpu-$name.json" "$@"
+}
+
+"$python" -c 'from fastopt.backends import get_backend; print(get_backend("cuda").describe())' || exit
+
+section bits 70 "$python" -m fastopt.bench.gpu.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
+workers=()
+"$python" -c 'import xdist' 2>/dev/null && workers=(-n 8)
+section tests 80 "$python" -m pytest -q -p no:cacheprovider "${workers[@]}" tests/test_cuda*.py
+if command -v compute-sanitizer >/dev/null; then
+    section memcheck 60 compute-sanitizer --tool memcheck --error-exitcode 9 \
+        "$python" -m fastopt.bench.gpu.bits --rules sgd adam rmsprop_centered_momentum --sizes 1e4 1023 --steps 2
+else
+    echo "compute-sanitizer is not installed" | tee "$out/memcheck.status"
+fi
+speed rules 150 --rule all --dtype float32 float64 --sizes 1e8 --kinds memory step --peers cuda-c torch-gpu-fused
+speed sizes 100 --rule adam --dtype float32 --plot "$out/gpu-sizes.png"
+speed small 30 --rule sgd momentum --sizes 1e5 --kinds graph launch overhead --peers cuda-c torch-gpu-fused
+if "$python" -m fastopt bench train --help | grep -q cuda; then
+    section train 60 "$python" -m fastopt bench train --backend cuda --peers none --out "$out/train.json"
+fi
+
+step "goals"
+"$python" -m fastopt.bench.gpu.targets "$out" | tee "$out/goals.txt"

@@ -1,0 +1,118 @@
+"""The goals on a GPU beside what was measured: ``python -m fastopt.bench.gpu.targets FOLDER``.
+
+Reads what ``bench/gpu.sh`` has written there: result files of the benchmark, the comparison of bits, and the exit
+statuses of the tests and of the memory checker.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results import Results
+from ..rows import Row, of_role
+from ..text import table
+from ..timing import paired_ratio
+from .tables import copy_bandwidth, device_line
+
+__all__ = ["Goal", "goals", "main"]
+
+LARGE, SMALL = 100_000_000, 100_000
+"""Parameters of the goals."""
+
+_COPY, _LARGE_FUSED, _SMALL_FUSED, _TWIN = 0.95, 1.0, 1.5, 0.98
+_FUSED, _OWN = "torch-gpu-fused", "fastopt-cuda"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal: what it asks, what was found, and whether that is enough; None where it was not measured."""
+
+    what: str
+    wanted: str
+    found: str
+    met: bool | None
+
+
+def goals(results: Sequence[Results], bits: Path, statuses: Iterable[tuple[str, Path]]) -> Iterator[Goal]:
+    """Yield the goals: of speed from the result files, then bits, then what only has an exit status."""
+    shares = dict(share for one in results for share in _shares_of_copy(one))
+    yield _least(f"every rule at {LARGE:,} and more: share of the copy bandwidth", _COPY, shares)
+    cases = [rows for one in results for rows in one.by_case()]
+    for size, kind, wanted in ((LARGE, "step", _LARGE_FUSED), (SMALL, "graph", _SMALL_FUSED)):
+        yield _least(f"{size:,}, {kind}: speed × PyTorch's fused", wanted, _ratios(cases, size, kind, "peer", _FUSED))
+    yield _least(f"{LARGE:,}: speed × the same pass in CUDA C", _TWIN, _ratios(cases, LARGE, "step", "twin", "cuda-c"))
+    yield _bits(bits)
+    for what, file in statuses:
+        yield _status(what, file)
+
+
+def _shares_of_copy(results: Results) -> Iterator[tuple[str, float]]:
+    bandwidth = copy_bandwidth(results)
+    for row in results.rows:
+        if bandwidth and row.timed and row.role == "own" and row.case["kind"] == "step" and row.case["size"] >= LARGE:
+            yield _named(row), row.figures["bytes"] / row.median / bandwidth
+
+
+def _ratios(cases: Sequence[list[Row]], size: int, kind: str, role: str, name: str) -> dict[str, float]:
+    """Return how many times as long the other takes, by case."""
+    found = {}
+    for rows in cases:
+        case = rows[0].case
+        own = [row for row in of_role(rows, "own") if row.contender == _OWN]
+        others = [row for row in of_role(rows, role) if row.contender == name]
+        if case["size"] == size and case["kind"] == kind and own and others:
+            found[_named(own[0])] = paired_ratio(others[0].seconds["rounds"], own[0].seconds["rounds"])
+    return found
+
+
+def _named(row: Row) -> str:
+    return f"{row.case['rule']} {row.case['dtype']} {row.case['size']:,}"
+
+
+def _least(what: str, wanted: float, found: dict[str, float]) -> Goal:
+    """Return a goal that the least of all figures has to reach."""
+    if not found:
+        return Goal(what, f"≥ {wanted:.2f}", "not measured", None)
+    name = min(found, key=lambda key: found[key])
+    low, high, missed = found[name], max(found.values()), sum(value < wanted for value in found.values())
+    text = f"{low:.3f} ({name}) to {high:.3f}, {len(found)} cases, {missed} below"
+    return Goal(what, f"≥ {wanted:.2f}", text, low >= wanted)
+
+
+def _bits(file: Path) -> Goal:
+    what = "bits of CPU and GPU"
+    if not file.exists():
+        return Goal(what, "equal", "not compared", None)
+    checked = json.loads(file.read_text(encoding="utf-8"))["checked"]
+    different = sum(bool(one["different"]) for one in checked)
+    return Goal(what, "equal", f"{len(checked)} comparisons, {different} with different bits", different == 0)
+
+
+def _status(what: str, file: Path) -> Goal:
+    """Return a goal from a file that holds an exit status, or why there is none."""
+    text = file.read_text(encoding="utf-8").strip() if file.exists() else "not run"
+    found = {"0": "clean"}.get(text, f"exit status {text}" if text.isdigit() else text)
+    return Goal(what, "clean", found, text == "0" if text.isdigit() else None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; the exit status says nothing of the goals."""
+    (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
+    results = [Results.load(file) for file in sorted(folder.glob("gpu-*.json"))]
+    statuses = (("tests on the GPU", folder / "tests.status"), ("memory checker", folder / "memcheck.status"))
+    lines = [
+        (goal.wanted, goal.what, {True: "met", False: "MISSED", None: "?"}[goal.met], goal.found)
+        for goal in goals(results, folder / "bits.json", statuses)
+    ]
+    for gpu in dict.fromkeys(device_line(one.machine["gpu"]) for one in results):
+        print(gpu)
+    print(table(("wanted", "goal", "", "found"), lines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
