@@ -117,15 +117,16 @@ def check_buffer(
     *,
     dtype: np.dtype[Any] | None = None,
     size: int | None = None,
+    writable: bool = True,
 ) -> NDArray[Any]:
-    """Return `array` if a kernel may update it in place; say what is wrong with it otherwise.
+    """Return `array` if a kernel may work on it where it lies; say what is wrong with it otherwise.
 
     Raises
     ------
     TypeError
         It is no NumPy array, or has another dtype.
     ValueError
-        It is not 1-D, not contiguous, not aligned, read-only, or has another size.
+        It is not 1-D, not contiguous, not aligned, read-only where it has to be writable, or has another size.
     """
     if is_bfloat16(array):
         raise TypeError(
@@ -139,7 +140,7 @@ def check_buffer(
         )
     _check_kind(name, array.dtype, array.shape, dtype, size)
     _check_memory(name, array.itemsize, array.strides[0], array.flags.c_contiguous, array.flags.aligned)
-    if not array.flags.writeable:
+    if writable and not array.flags.writeable:
         raise ValueError(f"{name}: got read-only memory, expected writable memory, since it is updated in place")
     return array
 
@@ -150,22 +151,23 @@ def check_device_buffer(
     *,
     dtype: np.dtype[Any] | None = None,
     size: int | None = None,
+    writable: bool = True,
 ) -> None:
-    """Say what is wrong with an array on a GPU unless a kernel may update it in place.
+    """Say what is wrong with an array on a GPU unless a kernel may work on it where it lies.
 
     Raises
     ------
     TypeError
         It has another dtype.
     ValueError
-        It is not 1-D, not contiguous, not aligned, masked, read-only, or has another size.
+        It is not 1-D, not contiguous, not aligned, masked, read-only where it has to be writable, or has another size.
     """
     own, shape = memory.dtype, memory.shape
     _check_kind(name, own, shape, dtype, size, _ON_DEVICES)
     (stride,) = memory.strides or (own.itemsize,)
     contiguous = stride == own.itemsize or shape[0] < 2
     _check_memory(name, own.itemsize, stride, contiguous, memory.address % own.itemsize == 0)
-    if memory.read_only:
+    if writable and memory.read_only:
         raise ValueError(
             f"{name}: got read-only memory, expected writable memory, since it is updated in place; arrays of JAX are "
             "read-only, since JAX relies on their staying as they are: copy the values once into an array of CuPy or "

@@ -23,8 +23,16 @@ class Memory(Protocol):
     def device(self) -> Device | None:
         """Where the buffers lie; None for the host's memory."""
 
-    def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
-        """Return the user's array as passes take it, without a copy, or say why it cannot be updated in place."""
+    def take(
+        self,
+        name: str,
+        array: Any,
+        *,
+        dtype: np.dtype[Any] | None = None,
+        size: int | None = None,
+        writable: bool = True,
+    ) -> Array:
+        """Return the user's array as passes take it, without a copy, or say why they cannot work on it."""
 
     def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
         """Return a new buffer."""
@@ -91,8 +99,16 @@ class _OnDevice:
         self.zeros, self.clear, self.write, self.read = device.zeros, device.clear, device.write, device.read
         self.coefficients = device.coefficients
 
-    def take(self, name: str, array: Any, *, dtype: np.dtype[Any] | None = None, size: int | None = None) -> Array:
+    def take(
+        self,
+        name: str,
+        array: Any,
+        *,
+        dtype: np.dtype[Any] | None = None,
+        size: int | None = None,
+        writable: bool = True,
+    ) -> Array:
         memory = self.device.describe(name, array)
-        check_device_buffer(name, memory, dtype=dtype, size=size)
+        check_device_buffer(name, memory, dtype=dtype, size=size, writable=writable)
         buffer: Array = self.device.wrap(memory)
         return buffer

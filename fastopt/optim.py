@@ -72,7 +72,7 @@ class Optimizer:
         that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or DLPack; for every
         other one a NumPy array. The backend ``cuda`` takes bfloat16 too: gradients are bfloat16 then, and the states
         float32; the rule computes in float32, and its result is rounded to the nearest bfloat16. Arrays of JAX are
-        refused, since JAX relies on their staying as they are.
+        refused, since JAX relies on their staying as they are; as gradients they serve.
     rule : str or Rule
         Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
     layout : Layout, optional
@@ -156,7 +156,8 @@ class Optimizer:
         self.max_segment_norm = _positive("max_segment_norm", max_segment_norm)
         self.skip_nonfinite = skip_nonfinite
         self.maximize = maximize
-        self.zero_grad = bool(zero_grad)
+        self._gradients: Array | None = None
+        self.zero_grad = zero_grad
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         size, dtype = self._parameters.size, self._parameters.dtype
         self.state = {name: self._memory.zeros(size, state_dtype(dtype)) for name in self.rule.states}
@@ -168,7 +169,6 @@ class Optimizer:
         self._arguments = self._rule_arguments()
         self._spans = self._cut()
         self._make_limiter()  # memory cannot be had while a graph is captured
-        self._gradients: Array | None = None
         self._shape = self._parameters.shape
         number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(dtype).name]
         self._pack: Callable[..., None] = struct.Struct(f"{coefficient_count(self.rule)}{number}").pack_into
@@ -187,6 +187,16 @@ class Optimizer:
     def hyper(self) -> dict[str, Hyper]:
         """The hyper-parameters of every group that does not say otherwise (a copy)."""
         return dict(self._hyper)
+
+    @property
+    def zero_grad(self) -> bool:
+        """Whether a step sets the gradient to zero; only then it has to be writable."""
+        return self._zero_grad
+
+    @zero_grad.setter
+    def zero_grad(self, value: bool) -> None:
+        self._zero_grad = bool(value)
+        self._gradients = None  # to be looked at again: they may be read-only
 
     @property
     def lr(self) -> float:
@@ -208,7 +218,7 @@ class Optimizer:
         Parameters
         ----------
         gradients : ndarray
-            Same dtype and size as the parameters; written to only with `zero_grad`.
+            Same dtype and size as the parameters. Written to with `zero_grad` alone; else it may be read-only.
         grad_scale : float
             Factor on the gradient, for example 1 / loss_scale.
 
@@ -224,7 +234,7 @@ class Optimizer:
             if self.zero_grad:
                 self._clear_gradients()
             return
-        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self.zero_grad
+        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self._zero_grad
         if self._device is not None:
             self._send(self._buffer, grad_scale)
             _launch(self._limit(), self._runs(), zero_grad)
@@ -458,7 +468,8 @@ class Optimizer:
             self._bind(gradients)
 
     def _bind(self, gradients: Array) -> None:
-        buffer = self._memory.take("gradients", gradients, dtype=self._parameters.dtype, size=self._parameters.size)
+        dtype, size = self._parameters.dtype, self._parameters.size
+        buffer = self._memory.take("gradients", gradients, dtype=dtype, size=size, writable=self.zero_grad)
         self._memory.check_disjoint({"gradients": buffer, "parameters": self._parameters, **self.state})
         self._gradients = None  # until all spans are bound: an exception may come between two
         for span in self._spans:

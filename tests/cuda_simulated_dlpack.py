@@ -141,10 +141,18 @@ def test_what_cannot_be_updated_in_place_is_refused(case):
     make, exception, words = REFUSED[case]
     with pytest.raises(exception, match=contains(f"parameters {words}")):
         Optimizer(make(), "sgd", backend="cuda")
-    optimizer = Optimizer(Exports(draw(0, 8)), "sgd", backend="cuda")
+    optimizer = Optimizer(Exports(draw(0, 8)), "sgd", backend="cuda", zero_grad=True)
     with pytest.raises(exception, match=contains(f"gradients {words}")):
         optimizer.step(make())
     assert optimizer.steps == 0
+
+
+@pytest.mark.parametrize("make", [read_only, of_jax])
+def test_gradients_may_be_read_only_unless_they_are_set_to_zero(make):
+    mine, expected = (Optimizer(Exports(draw(0, 8)), "sgd", backend="cuda") for _ in range(2))
+    mine.step(make())
+    expected.step(Exports(draw(1, 8)))
+    assert mine.parameters.values.tobytes() == expected.parameters.values.tobytes()
 
 
 def test_an_array_on_another_gpu_is_refused_and_given_back(monkeypatch):

@@ -255,7 +255,7 @@ def test_what_cannot_be_updated_in_place_on_the_gpu_is_refused(case):
     make, exception, words = REFUSED[case]
     with pytest.raises(exception, match=contains(f"parameters {words}")):
         Optimizer(make(), "sgd", backend="cuda")
-    optimizer = Optimizer(interface(), "sgd", backend="cuda")
+    optimizer = Optimizer(interface(), "sgd", backend="cuda", zero_grad=True)
     with pytest.raises(exception, match=contains(f"gradients {words}")):
         optimizer.step(make())
     assert optimizer.steps == 0

@@ -40,7 +40,6 @@ BUFFERS = {
     "no dimension": (lambda: np.zeros((), np.float32), ValueError, "() one dimension"),
     "strided": (lambda: np.zeros(2 * SIZE, np.float32)[::2], ValueError, "strided 8 bytes contiguous"),
     "reversed": (lambda: np.zeros(SIZE, np.float32)[::-1], ValueError, "strided -4 bytes contiguous"),
-    "read-only": (read_only, ValueError, "read-only writable"),
     "misaligned": (misaligned, ValueError, "aligned 4 bytes"),
 }
 ONLY_GRADIENTS = {
@@ -79,6 +78,21 @@ def test_parameters_that_cannot_be_updated_in_place_are_refused(case):
     make, exception, words = BUFFERS[case]
     with pytest.raises(exception, match=contains(f"parameters {words}")):
         Optimizer(make(), "sgd", backend="reference")
+
+
+def test_parameters_that_are_read_only_are_refused():
+    with pytest.raises(ValueError, match=contains("parameters read-only writable")):
+        Optimizer(read_only(), "sgd", backend="reference")
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_norm": 0.5}, {"skip_nonfinite": True}])
+def test_gradients_may_be_read_only_unless_they_are_set_to_zero(backend, limits):
+    mine, expected = (Optimizer(draw(0, SIZE), "sgd", backend=backend, **limits) for _ in range(2))
+    mine.step(gradients := read_only())
+    expected.step(draw(1, SIZE))
+    assert bits(mine.parameters) == bits(expected.parameters)
+    mine.zero_grad = True
+    assert_refused_untouched(mine, lambda: mine.step(gradients), ValueError, "gradients read-only writable")
 
 
 @pytest.mark.parametrize("case", BUFFERS | ONLY_GRADIENTS)

@@ -70,7 +70,7 @@ class CBackend:
         array, level = f"{real}[]", self._level
 
         def on(buffers: Sequence[Array], coefficients: Array) -> Run:
-            p, g, *states = [ffi.from_buffer(array, buffer, require_writable=True) for buffer in buffers]
+            p, g, *states = [ffi.from_buffer(array, buffer) for buffer in buffers]
             table, own = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients)
             size, ok = buffers[0].size, lib.FASTOPT_OK
 
