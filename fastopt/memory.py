@@ -99,16 +99,8 @@ class _OnDevice:
         self.zeros, self.clear, self.write, self.read = device.zeros, device.clear, device.write, device.read
         self.coefficients = device.coefficients
 
-    def take(
-        self,
-        name: str,
-        array: Any,
-        *,
-        dtype: np.dtype[Any] | None = None,
-        size: int | None = None,
-        writable: bool = True,
-    ) -> Array:
+    def take(self, name: str, array: Any, **expected: Any) -> Array:
         memory = self.device.describe(name, array)
-        check_device_buffer(name, memory, dtype=dtype, size=size, writable=writable)
+        check_device_buffer(name, memory, **expected)
         buffer: Array = self.device.wrap(memory)
         return buffer

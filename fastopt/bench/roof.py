@@ -47,8 +47,13 @@ ROOFS = (roof_0, roof_1, roof_2, roof_3, roof_4)
 """The roof of a rule with k states stands at place k."""
 
 
-def roof_rule(rule: Rule) -> Rule | None:
-    """Return the rule that reads and writes as many streams as `rule`; None where it keeps more states than any has.
+def roof_rule(rule: Rule) -> Rule:
+    """Return the rule that reads and writes as many streams as `rule`.
+
+    Raises
+    ------
+    ValueError
+        It keeps more states than any roof has.
 
     Examples
     --------
@@ -56,4 +61,7 @@ def roof_rule(rule: Rule) -> Rule | None:
     >>> roof_rule(RULES["adam"]).name
     'roof_2'
     """
-    return ROOFS[len(rule.states)] if len(rule.states) < len(ROOFS) else None
+    states = len(rule.states)
+    if states >= len(ROOFS):
+        raise ValueError(f"rule {rule.name} keeps {states} states; the roofs have up to {len(ROOFS) - 1}")
+    return ROOFS[states]

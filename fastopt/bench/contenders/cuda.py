@@ -47,10 +47,7 @@ class Stepper(ArrayStepper):
     def __init__(self, case: GpuCase, p: Array, g: Array, *, backend: str = "cuda", roof: bool = False) -> None:
         rule = find_rule(case.rule)
         if roof:
-            above = roof_rule(rule)
-            if above is None:
-                raise ValueError(f"rule {rule.name} keeps {len(rule.states)} states; there is no roof for so many")
-            rule = above
+            rule = roof_rule(rule)
         self._rule, self._dtype = rule, np.dtype(case.dtype)
         self._start = p
         self._p, self._g = buffer_of(case, p), buffer_of(case, g)

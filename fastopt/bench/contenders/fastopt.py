@@ -23,10 +23,7 @@ class Stepper(base.Stepper):
     def __init__(self, case: StepCase, p: Array, g: Array, *, backend: str | None = None, roof: bool = False) -> None:
         rule = find_rule(case.rule)
         if roof:
-            above = roof_rule(rule)
-            if above is None:
-                raise ValueError(f"rule {rule.name} keeps {len(rule.states)} states; there is no roof for so many")
-            rule = above
+            rule = roof_rule(rule)
         self._p, self._g = p, g
         self._optimizer = Optimizer(p, rule, backend=backend, threads=case.threads, max_norm=case.max_norm)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
 
-from ...rules import Rule
 from ...settings import find_rule
 from ..cases import GpuCase, start_block
 from ..contenders import Contender, device_stepper
@@ -87,10 +86,9 @@ class GpuSteps:
         only = steppers[0]
         if case.kind == "memory":
             return movement_error(case, only)
-        rule: Rule | None = find_rule(case.rule)
+        rule = find_rule(case.rule)
         if self._contender.role == "roof":
-            rule = roof_rule(find_rule(case.rule))
-        assert rule is not None
+            rule = roof_rule(rule)
         step = type(only).graph(steppers) if case.kind == "graph" else only.step
         return device_step_error(case, rule, only, step)
 
