@@ -160,7 +160,6 @@ def _step(arguments: argparse.Namespace) -> int:
 
 
 def _gpu(arguments: argparse.Namespace) -> int:
-    from ..backends import why_missing
     from ..bench import cases, contenders, suites
     from ..bench.gpu.plan import SIZES, plan_gpu
     from ..bench.results import new_results
@@ -176,9 +175,7 @@ def _gpu(arguments: argparse.Namespace) -> int:
         _kinds(arguments, cases.GPU_KINDS),
     )
     peers = contenders.choose_peers(arguments.peers, contenders.gpu_contenders())
-    reason = why_missing("cuda")
-    if reason is not None:
-        raise ImportError(reason)
+    _check_gpu()
     results = new_results("gpu", _words(arguments), _threads(arguments.threads))
     effort = Effort(seconds=0.02, rounds=2, most_rounds=2) if arguments.quick else Effort(0.25, rounds=5, most_rounds=7)
     budget = math.inf if arguments.budget is None else arguments.budget
@@ -195,6 +192,8 @@ def _train(arguments: argparse.Namespace) -> int:
     plan = cases.plan_training(sizes, batches, threads, quick=arguments.quick)
     own = contenders.own_contenders(_backends(arguments))
     names = [*own, *contenders.choose_peers(arguments.peers, contenders.train_contenders(own))]
+    if "cuda" in _backends(arguments):
+        _check_gpu()
     effort = Effort(0.0, 2, 2) if arguments.quick else Effort(arguments.seconds, rounds=5)
     return _finish(suites.run_trainings(_new(arguments, threads), plan, names, effort), arguments)
 
@@ -274,6 +273,15 @@ def _kinds(arguments: argparse.Namespace, known: Iterable[str]) -> list[str]:
 def _backends(arguments: argparse.Namespace) -> list[str]:
     given: list[str] = arguments.backend or ["numba", "c"]
     return given
+
+
+def _check_gpu() -> None:
+    """Raise ImportError where there is no GPU, before anything is measured."""
+    from ..backends import why_missing
+
+    reason = why_missing("cuda")
+    if reason is not None:
+        raise ImportError(reason)
 
 
 def _known(kind: str, given: Sequence[str], known: Any) -> list[str]:
