@@ -255,8 +255,11 @@ def release(owner: object, destroy: Callable[[Any], object], handle: Any) -> Non
 
     At the end of the process nothing is given back.
     """
-    due = cuda.current_context().deallocations
-    weakref.finalize(owner, due.add_item, destroy, handle).atexit = False
+    if simulated:
+        weakref.finalize(owner, destroy, handle).atexit = False
+    else:
+        due = cuda.current_context().deallocations
+        weakref.finalize(owner, due.add_item, destroy, handle).atexit = False
 
 
 def synchronize() -> None:
