@@ -370,7 +370,8 @@ class Optimizer:
         """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
         if not self.on_device:
             return dict(self.state)
-        copies = {name: np.empty(self._parameters.size, self._parameters.dtype) for name in self.state}
+        dtype = state_dtype(self._parameters.dtype)
+        copies = {name: np.empty(self._parameters.size, dtype) for name in self.state}
         for name, out in copies.items():
             self._memory.read(self.state[name], out)
         return copies
@@ -519,7 +520,7 @@ class Optimizer:
         if self._limits_on_device and self._spans:
             assert self._device is not None
             sizes = [span.where.stop - span.where.start for span in self._spans]
-            self._device.limiter = self._device.device.limits(sizes, self._table)
+            self._device.limiter = self._device.device.limits(sizes, self._parameters.dtype, self._table)
 
     def _limit(self) -> Callable[[], None] | None:
         """Return what limits the gradients' norms on their device, if anything does."""

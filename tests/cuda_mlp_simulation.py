@@ -6,6 +6,8 @@ or sent in pieces.
 """
 
 import ctypes
+import gc
+import weakref
 
 import naive_mlp
 import numpy as np
@@ -398,3 +400,18 @@ def test_a_failing_product_is_an_error(monkeypatch):
     array = shim.empty(1, np.dtype("float32"))
     with pytest.raises(RuntimeError, match="status 13, the GPU failed"):
         multiply(array, array, array, (1, 1, 1))
+
+
+def test_a_trainer_that_nobody_holds_is_gone_at_once_and_with_it_its_memory():
+    model = MLP((4, 6, 3), seed=4)
+    x, y = data(model, LOSSES[0], rows=9)
+    run = training(model, model.make_optimizer("sgd", backend="cuda"), x, y, batch_size=3, epochs=1)
+    list(run.run())
+    gc.disable()
+    try:
+        trainer = weakref.ref(run._steps._trainer)
+        assert trainer()._graphs
+        del run
+        assert trainer() is None
+    finally:
+        gc.enable()

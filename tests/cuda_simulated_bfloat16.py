@@ -132,6 +132,15 @@ def test_a_float32_optimizer_s_state_on_the_host_is_loaded_and_continues():
         device.load_state_dict(wrong)
 
 
+def test_states_are_read_as_float32():
+    optimizer = Optimizer(Bfloat16Array(draw(0, 9)), "adam", backend="cuda")
+    optimizer.step(Bfloat16Array(draw(1, 9)))
+    read = optimizer.read_state()
+    assert {name: bits(values) for name, values in read.items()} == {
+        name: bits(state.copy_to_host()) for name, state in optimizer.state.items()
+    }
+
+
 def test_gradients_of_another_dtype_are_refused():
     optimizer = Optimizer(Bfloat16Array(draw(0, 9)), "sgd", backend="cuda")
     with pytest.raises(TypeError, match=contains("gradients float32 expected bfloat16")):

@@ -101,6 +101,21 @@ def test_the_interface_is_preferred_except_for_bfloat16_which_it_has_no_word_for
     assert get_backend("cuda").device.describe("parameters", tensor).dtype.name == "bfloat16"
 
 
+def test_gradients_of_jax_come_by_dlpack_which_has_our_stream_wait_for_them():
+    class ArrayImpl(Exports):
+        __module__ = "jaxlib._jax"
+        exported = 0
+        __cuda_array_interface__ = {"shape": (8,), "typestr": "<f4", "data": (0, True), "version": 2}  # noqa: RUF012
+
+        def __dlpack__(self, **arguments):
+            self.exported += 1
+            return super().__dlpack__(**arguments)
+
+    gradients = ArrayImpl(draw(1, 8))
+    memory = get_backend("cuda").device.describe("gradients", gradients)
+    assert (gradients.exported, memory.read_only) == (1, True)
+
+
 def read_only():
     values = draw(1, 8)
     values.flags.writeable = False

@@ -11,6 +11,7 @@ from fastopt.backends import get_backend
 from fastopt.backends.cuda import coefficients, shim
 from fastopt.backends.cuda.graph import capture
 from fastopt.backends.cuda.limits import TILE, limit_function, limit_signature
+from fastopt.backends.cuda.reductions import sum_kernel
 from fastopt.backends.cuda.streams import capturing, stream_pointer
 from fastopt.clipping import clip_factors
 
@@ -254,3 +255,11 @@ def test_a_copy_of_coefficients_is_not_written_again_before_it_was_sent(monkeypa
     assert notes == [(what, k) for k in order for what in ("wait", "record")]
     for t in range(1, len(seen)):
         assert [k for k in range(len(slots)) if seen[t][k] != seen[t - 1][k]] == [order[t]]
+
+
+def test_launches_find_all_kernels_compiled_since_nothing_can_be_loaded_in_a_capture():
+    sum_kernel.cache_clear()
+    optimizer, gradients = new("sgd", max_norm=1.0), DeviceArray(draw(1, 9))
+    compiled = sum_kernel.cache_info().misses
+    optimizer.launch(gradients)
+    assert sum_kernel.cache_info().misses == compiled

@@ -88,8 +88,10 @@ class Device(Protocol):
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
         """Return rows of coefficients for the passes of one optimizer."""
 
-    def limits(self, sizes: Sequence[int], coefficients: Any) -> Callable[[Sequence[Any]], Callable[[], None]]:
-        """Return what makes of the spans of a gradient the launch that limits their norms.
+    def limits(
+        self, sizes: Sequence[int], dtype: np.dtype[Any], coefficients: Any
+    ) -> Callable[[Sequence[Any]], Callable[[], None]]:
+        """Return what makes of the spans of a gradient of that dtype the launch that limits their norms.
 
         It writes factors to the coefficients that were sent, by the limits that were sent with them.
         """

@@ -59,4 +59,4 @@ def free_unused() -> None:
     """Give the memory of arrays that are gone back to the GPU; the compiler's package keeps it for a while."""
     gc.collect()
     if not shim.simulated:
-        cuda.current_context().deallocations.clear()
+        shim.free_due()

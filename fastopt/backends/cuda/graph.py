@@ -6,7 +6,6 @@ when it is replayed, and so coefficients that are to change between two replays 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,6 @@ from .streams import launches_on, pointer_of
 __all__ = ["Graph", "capture"]
 
 _DEFAULT_STREAMS = (0, 1)
-_CAPTURE_ERRORS = range(900, 910)
-"""Codes that the driver keeps for what a capture met."""
 
 
 class Graph:
@@ -84,7 +81,7 @@ def _executable(function: Callable[[], object], pointer: int) -> Callable[[int],
         _call(driver.cuGraphLaunch, executable, driver.CUstream(stream))
 
     # the driver lets a launch that is under way end first
-    weakref.finalize(launch, driver.cuGraphExecDestroy, executable).atexit = False
+    shim.release(launch, driver.cuGraphExecDestroy, executable)
     return launch
 
 
@@ -112,7 +109,7 @@ def _call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
     if int(error):
         hint = (
             "; what is captured may not allocate memory on the GPU, copy from pageable memory, or wait: do it before"
-            if int(error) in _CAPTURE_ERRORS
+            if int(error) in shim.CAPTURE_ERRORS
             else ""
         )
         raise RuntimeError(f"{function.__name__}: the driver says {error.name}{hint}")

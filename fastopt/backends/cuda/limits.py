@@ -15,7 +15,7 @@ import numpy as np
 from . import shim
 from .buffer import DeviceBuffer, array_type
 from .coefficients import Coefficients
-from .reductions import CHUNK, chunk_sums
+from .reductions import CHUNK, chunk_sums, sum_kernel
 from .shim import cuda, inlined, kernel, types
 from .words import strict_arithmetic
 
@@ -92,11 +92,14 @@ class NormLimits:
     ----------
     sizes
         Number of elements of each span.
+    dtype
+        Of the gradients.
     coefficients
         Of the spans; their first column is written to, by the limits that were sent with them.
     """
 
-    def __init__(self, sizes: Sequence[int], coefficients: Coefficients) -> None:
+    def __init__(self, sizes: Sequence[int], dtype: np.dtype[Any], coefficients: Coefficients) -> None:
+        sum_kernel(dtype)  # a first bind may come while a graph is captured, where nothing can be loaded
         ends = np.cumsum([0, *(-(-size // CHUNK) for size in sizes)])
         self._bounds = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
         self._sums = shim.empty(int(ends[-1]), np.dtype(np.float64))

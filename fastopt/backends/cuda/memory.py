@@ -43,8 +43,10 @@ class Device:
                 "is updated in place; move it there once, for example with cupy.asarray, and keep the result"
             )
         exports = hasattr(array, "__dlpack__")
-        # the interface has no name for bfloat16: PyTorch raises where it is asked for it
-        interface = None if exports and is_bfloat16(array) else getattr(array, "__cuda_array_interface__", None)
+        # the interface has no name for bfloat16: PyTorch raises where it is asked for it; and by DLPack alone JAX has
+        # our stream wait for what it computes on streams of its own
+        by_dlpack = exports and (is_bfloat16(array) or _is_immutable(array))
+        interface = None if by_dlpack else getattr(array, "__cuda_array_interface__", None)
         if interface is not None:
             return _by_interface(array, interface)
         if not exports or array.__dlpack_device__()[0] not in shim.DLPACK_DEVICES:
@@ -95,10 +97,10 @@ class Device:
         return Coefficients(rows, columns, dtype)
 
     def limits(
-        self, sizes: Sequence[int], coefficients: Coefficients
+        self, sizes: Sequence[int], dtype: np.dtype[Any], coefficients: Coefficients
     ) -> Callable[[Sequence[DeviceBuffer]], Callable[[], None]]:
         """Return what makes of the spans of a gradient the launch that limits their norms."""
-        return NormLimits(sizes, coefficients).bind
+        return NormLimits(sizes, dtype, coefficients).bind
 
     def capture(self, function: Callable[[], object], gradients: DeviceBuffer) -> Callable[[], None]:
         """Return what launches all that the function does in one go, on the stream of the gradients' owner then."""

@@ -10,6 +10,7 @@ of the CPU's backends differ by rounding, since the products are summed in anoth
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,7 +129,8 @@ class CudaTrainer:
             self._launch(count, batch, labels, spans)
             return
         if kind not in self._graphs:
-            self._graphs[kind] = capture(lambda: self._launch(*kind), self._stream)
+            own = weakref.proxy(self)  # a circle of references would hold the GPU's memory for nobody knows how long
+            self._graphs[kind] = capture(lambda: own._launch(*kind), self._stream)
         self._graphs[kind].replay()
 
     def _launch(self, count: int, batch: int, labels: bool, spans: tuple[tuple[int, int, int], ...]) -> None:

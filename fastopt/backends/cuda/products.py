@@ -18,7 +18,6 @@ library's version, and for one of both on shapes alone, since one stream uses th
 from __future__ import annotations
 
 import ctypes
-import weakref
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,7 @@ class Products:
         self._workspace = shim.empty(WORKSPACE_BYTES, np.dtype(np.uint8))
         self._handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
-        weakref.finalize(self, self._library.cublasDestroy_v2, self._handle).atexit = False
+        shim.release(self, self._library.cublasDestroy_v2, self._handle)
         # In this order: a new stream takes the workspace back.
         self._call("cublasSetStream_v2", self._handle, stream)
         self._call("cublasSetWorkspace_v2", self._handle, _address(self._workspace), WORKSPACE_BYTES)

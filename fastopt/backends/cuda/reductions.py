@@ -17,7 +17,7 @@ from .buffer import DeviceBuffer, array_type
 from .shim import cuda, kernel, types
 from .words import fetch_one, fma
 
-__all__ = ["CHUNK", "LANES", "SumOfSquares", "chunk_sums", "sum_function", "sum_signature"]
+__all__ = ["CHUNK", "LANES", "SumOfSquares", "chunk_sums", "sum_function", "sum_kernel", "sum_signature"]
 
 CHUNK = 16_384
 LANES = 64
@@ -55,13 +55,14 @@ def sum_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 
 @cache
-def _compiled(dtype: np.dtype[Any]) -> Any:
+def sum_kernel(dtype: np.dtype[Any]) -> Any:
+    """Return the kernel, compiled."""
     return kernel(sum_function, sum_signature(dtype), (LANES,))
 
 
 def chunk_sums(values: DeviceBuffer, sums: Any) -> Callable[[], None]:
     """Return what writes the sum of squares of each chunk to `sums`, on the stream of the values' owner."""
-    compiled, chunks = _compiled(values.dtype), sums.size
+    compiled, chunks = sum_kernel(values.dtype), sums.size
 
     def launch() -> None:
         if chunks:

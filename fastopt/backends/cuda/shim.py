@@ -7,6 +7,7 @@ functions over host memory, has holes; they are closed here too.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ if not (simulated := bool(config.ENABLE_CUDASIM)):
     from numba.cuda.typing.templates import infer_global, make_intrinsic_template
 
 __all__ = [
+    "CAPTURE_ERRORS",
     "DLPACK_DEVICES",
     "TYPING_ERRORS",
     "TypingError",
@@ -41,6 +43,7 @@ __all__ = [
     "device_number",
     "empty",
     "event",
+    "free_due",
     "free_memory",
     "from_dtype",
     "inlined",
@@ -52,6 +55,7 @@ __all__ = [
     "new_stream",
     "pinned",
     "record",
+    "release",
     "simulated",
     "stands_for",
     "stream",
@@ -65,6 +69,9 @@ TYPING_ERRORS = (TypingError, cuda_errors.TypingError)
 
 DLPACK_DEVICES = (dlpack.CPU,) if simulated else (dlpack.CUDA, dlpack.CUDA_MANAGED)
 """The kinds of devices whose memory kernels can use, by DLPack's numbers."""
+
+CAPTURE_ERRORS = range(900, 910)
+"""Codes that the driver keeps for what a capture met."""
 
 inlined: Callable[..., Any] = (lambda function: function) if simulated else njit(inline="always")
 """Makes a function part of the kernels that call it; as one of their own it could not be compiled without a GPU."""
@@ -104,7 +111,22 @@ def kernel(function: Callable[..., Any], signature: tuple[Any, ...], bounds: tup
     """
     if simulated:
         return _Simulated(cuda.jit(function))
-    return _Compiled(cuda.jit(signature, launch_bounds=bounds, lto=False)(function))
+    dispatcher = cuda.jit(signature, launch_bounds=bounds, lto=False)(function)
+    _load(dispatcher)
+    return _Compiled(dispatcher)
+
+
+def _load(dispatcher: Any) -> None:
+    """Have the driver load the kernel now; it would at the first launch, which may be in a capture.
+
+    What stands in the way of it is said by that launch.
+    """
+    from cuda.bindings import driver
+
+    (compiled,) = dispatcher.overloads.values()
+    error, function = driver.cuKernelGetFunction(compiled.library.get_cufunc().handle)
+    if not int(error):
+        driver.cuFuncLoad(function)
 
 
 class _Compiled:
@@ -203,13 +225,41 @@ def is_capturing(stream: Any) -> bool:
         return False
     from cuda.bindings import driver
 
+    make_context_current()
     error, status = driver.cuStreamIsCapturing(driver.CUstream(int(stream.handle)))
-    return bool(int(error)) or status != driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+    if int(error):  # others are not the capture's: what is launched next tells of them
+        return int(error) in CAPTURE_ERRORS
+    return bool(status != driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE)
 
 
 def new_stream() -> Any:
-    """Return a stream that nobody else launches on."""
-    return SimpleNamespace(ptr=2) if simulated else cuda.stream()
+    """Return a stream that nobody else launches on, and that the default stream does not wait for.
+
+    While a stream that it waits for is captured, no thread of the process may use the default stream.
+    """
+    if simulated:
+        return SimpleNamespace(ptr=2)
+    from cuda.bindings import driver
+
+    make_context_current()
+    error, handle = driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
+    if int(error):
+        raise RuntimeError(f"cuStreamCreate: the driver says {error.name}")
+    made = cuda.external_stream(int(handle))
+    release(made, driver.cuStreamDestroy, handle)
+    return made
+
+
+def release(owner: object, destroy: Callable[[Any], object], handle: Any) -> None:
+    """Have what the driver keeps destroyed when its owner is gone, but not in a capture, which that might end.
+
+    At the end of the process nothing is given back.
+    """
+    if simulated:
+        weakref.finalize(owner, destroy, handle).atexit = False
+    else:
+        due = cuda.current_context().deallocations
+        weakref.finalize(owner, due.add_item, destroy, handle).atexit = False
 
 
 def synchronize() -> None:
@@ -219,7 +269,18 @@ def synchronize() -> None:
 
 def make_context_current() -> None:
     """Have the driver's own functions work on the current GPU in this thread, as Numba's do."""
-    cuda.current_context()
+    from cuda.bindings import driver
+
+    error, context = driver.cuCtxGetCurrent()
+    if int(error) or not int(context):  # asking Numba each time would take longer
+        cuda.current_context()
+
+
+def free_due() -> None:
+    """Free what is due: arrays, which have a list of their own, and all else."""
+    context = cuda.current_context()
+    context.memory_manager.deallocations.clear()
+    context.deallocations.clear()
 
 
 def memory_is_kept() -> AbstractContextManager[None]:
