@@ -69,7 +69,7 @@ speed() {
 
 "$python" -c 'from fastopt.backends import get_backend; print(get_backend("cuda").describe())' || exit
 
-section tests 40 "$python" -m pytest -q -p no:cacheprovider tests/test_gpu.py
+section tests 75 "$python" -m pytest -q -p no:cacheprovider tests/test_gpu.py
 section bits 100 "$python" -m fastopt.bench.gpu.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
 speed small 45 --rule sgd momentum adam --sizes 1e5 --kinds graph launch overhead --peers cuda-c torch-gpu-fused
 speed rules 150 --rule all --dtype float32 float64 --sizes 1e8 --kinds memory step --peers cuda-c torch-gpu-fused

@@ -17,7 +17,7 @@ from test_bench import USER_RULE, run, summary
 from fastopt import RULES, Optimizer
 from fastopt.backends import why_missing
 from fastopt.bench import suites
-from fastopt.bench.cases import GPU_KINDS, MOVED, GpuCase, TrainCase, case_from_dict, start_block
+from fastopt.bench.cases import GPU_KINDS, MOVED, GpuCase, StepCase, TrainCase, case_from_dict, start_block
 from fastopt.bench.contenders import CONTENDERS, gpu_contenders, own_contenders, step_contenders
 from fastopt.bench.contenders.base import repeated
 from fastopt.bench.gpu import targets
@@ -438,6 +438,17 @@ def test_what_was_measured_before_an_end_is_kept(budget, why, monkeypatch):
     found = [(row.case["rule"], row.status, row.note) for row in results.rows]
     first = ("sgd", "ok", "") if budget else ("sgd", "left out", why)
     assert found == [first, ("adam", "left out", why), ("adamw", "left out", why)]
+
+
+def test_the_cpu_s_cases_are_kept_too_and_without_any_the_interruption_goes_on(monkeypatch):
+    monkeypatch.setattr(suites, "Crew", Interrupted)
+    monkeypatch.setattr(Interrupted, "present", ("roof",))
+    cases = [StepCase(rule, "float32", 1000) for rule in ("sgd", "adam")]
+    results = suites.run_steps(new_results("step", ["bench"], 1), cases, [], Effort(0.0, 2, 2))
+    assert [(row.case["rule"], row.status) for row in results.rows] == [("sgd", "ok"), ("adam", "left out")]
+    assert "left out: all on step of adam" in report_of(results)
+    with pytest.raises(KeyboardInterrupt):
+        suites.run_steps(new_results("step", ["bench"], 1), cases[1:], [], Effort(0.0, 2, 2))
 
 
 # --- simulated
