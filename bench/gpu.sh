@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that is to be known of the GPU here, in under eight minutes: the bits, the tests, the memory checker, the
-# speed of every rule; result files in a folder, and one table of goals last.
+# Everything that is to be known of the GPU here, in under eight minutes: the tests, the bits, the speed of every rule and
+# of training, the memory checker; result files in a folder, and one table of goals last. What is cheap or a goal comes
+# first; the sizes of one rule get what time is left.
 #
 #   bench/gpu.sh OUT_FOLDER                              in a fresh environment, with fastopt and its tests
 #   PYTHON=... bench/gpu.sh --no-install OUT_FOLDER      in that interpreter's environment, which needs no network
@@ -33,6 +34,11 @@ if [ $install = yes ]; then
 else
     export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 fi
+# numba-cuda looks for its compiler's libraries in the environment's packages, then where this says.
+if [ -z "${CUDA_PATH:-}${CUDA_HOME:-}" ] && nvcc=$(command -v nvcc); then
+    CUDA_HOME=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+    export CUDA_HOME
+fi
 SECONDS=0
 
 left() { echo $((limit - SECONDS)); }
@@ -63,22 +69,20 @@ speed() {
 
 "$python" -c 'from fastopt.backends import get_backend; print(get_backend("cuda").describe())' || exit
 
-section bits 70 "$python" -m fastopt.bench.gpu.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
-workers=()
-"$python" -c 'import xdist' 2>/dev/null && workers=(-n 8)
-section tests 80 "$python" -m pytest -q -p no:cacheprovider "${workers[@]}" tests/test_cuda*.py
+section tests 75 "$python" -m pytest -q -p no:cacheprovider tests/test_gpu.py
+section bits 100 "$python" -m fastopt.bench.gpu.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
+speed small 45 --rule sgd momentum adam --sizes 1e5 --kinds graph launch overhead --peers cuda-c torch-gpu-fused
+speed rules 150 --rule all --dtype float32 float64 --sizes 1e8 --kinds memory step --peers cuda-c torch-gpu-fused
+section gpu-train 70 "$python" -m fastopt bench train --backend cuda --sizes 784-128-10 784-1024-10 \
+    --batches 32 128 1024 --seconds 0.5 --peers torch-gpu torch-gpu-graph --out "$out/gpu-train.json"
 if command -v compute-sanitizer >/dev/null; then
-    section memcheck 60 compute-sanitizer --tool memcheck --error-exitcode 9 \
+    section memcheck 60 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 \
         "$python" -m fastopt.bench.gpu.bits --rules sgd adam rmsprop_centered_momentum --sizes 1e4 1023 --steps 2
 else
     echo "compute-sanitizer is not installed" | tee "$out/memcheck.status"
 fi
-speed rules 150 --rule all --dtype float32 float64 --sizes 1e8 --kinds memory step --peers cuda-c torch-gpu-fused
-speed sizes 100 --rule adam --dtype float32 --plot "$out/gpu-sizes.png"
-speed small 30 --rule sgd momentum --sizes 1e5 --kinds graph launch overhead --peers cuda-c torch-gpu-fused
-if "$python" -m fastopt bench train --help | grep -q cuda; then
-    section train 60 "$python" -m fastopt bench train --backend cuda --peers none --out "$out/train.json"
-fi
+speed sizes 60 --rule adam --sizes 1e5 1e6 1e7 1e8 1e9 --kinds memory step graph \
+    --peers cuda-c torch-gpu-fused torch-gpu-foreach cupy --plot "$out/gpu-sizes.png"
 
 step "goals"
 "$python" -m fastopt.bench.gpu.targets "$out" | tee "$out/goals.txt"

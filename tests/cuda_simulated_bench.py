@@ -8,6 +8,7 @@ from cuda_simulation import _small_blocks, exact  # noqa: F401 - fixtures
 
 from fastopt import Optimizer
 from fastopt.bench.cases import GpuCase, start_block
+from fastopt.bench.contenders.cuda import buffer_of
 from fastopt.bench.contenders.cuda_memory import Stepper
 from fastopt.bench.gpu import bits
 from fastopt.bench.validation import movement_error
@@ -48,3 +49,20 @@ def test_a_size_that_is_no_multiple_of_a_vector_is_refused():
     case = GpuCase("copy", "float32", 10, "memory")
     with pytest.raises(ValueError, match="got 10, expected a multiple of 4"):
         Stepper(case, *start_block("float32", 10))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 17])
+def test_a_block_is_repeated_to_the_end_of_a_buffer(size):
+    block = np.arange(1, 5, dtype=np.float32)
+    assert buffer_of(GpuCase("sgd", "float32", size), block).copy_to_host().tolist() == np.resize(block, size).tolist()
+
+
+def test_what_was_compared_before_an_interruption_is_kept(tmp_path, monkeypatch, exact):  # noqa: F811
+    def interrupted(*_):
+        yield bits.Checked("adam", "float32", 9, 1, "plain", {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bits, "check_bits", interrupted)
+    assert bits.main(["--out", str(tmp_path / "b")]) == 1
+    content = json.loads((tmp_path / "b").read_text(encoding="utf-8"))
+    assert (content["complete"], len(content["checked"])) == (False, 1)

@@ -17,7 +17,7 @@ from test_bench import USER_RULE, run, summary
 from fastopt import RULES, Optimizer
 from fastopt.backends import why_missing
 from fastopt.bench import suites
-from fastopt.bench.cases import GPU_KINDS, MOVED, GpuCase, case_from_dict, start_block
+from fastopt.bench.cases import GPU_KINDS, MOVED, GpuCase, StepCase, TrainCase, case_from_dict, start_block
 from fastopt.bench.contenders import CONTENDERS, gpu_contenders, own_contenders, step_contenders
 from fastopt.bench.contenders.base import repeated
 from fastopt.bench.gpu import targets
@@ -319,7 +319,8 @@ def test_the_copy_bandwidth_is_the_best_copy_s():
 def test_goals_stand_beside_what_was_measured(tmp_path, capsys):
     gpu_results().save(tmp_path / "gpu-a.json")
     checked = [{"different": {}}, {"different": {"parameters": 1}}]
-    (tmp_path / "bits.json").write_text(json.dumps({"checked": checked}), encoding="utf-8")
+    (tmp_path / "bits.json").write_text(json.dumps({"complete": True, "checked": checked}), encoding="utf-8")
+    training_results(1.1).save(tmp_path / "gpu-train.json")
     (tmp_path / "tests.status").write_text("0\n", encoding="utf-8")
     (tmp_path / "memcheck.status").write_text("compute-sanitizer is not installed\n", encoding="utf-8")
     assert targets.main([str(tmp_path)]) == 0
@@ -329,13 +330,43 @@ def test_goals_stand_beside_what_was_measured(tmp_path, capsys):
     for words in (
         ("copy bandwidth", "MISSED", "0.700 (adam float32 100,000,000)"),
         ("100,000,000, step: speed × PyTorch's fused", "met", "1.200"),
-        ("100,000, graph: speed × PyTorch's fused", "MISSED", "1.200"),
+        ("100,000, graph: speed × PyTorch's fused", "MISSED", "1.200 (adam float32 100,000 *)"),
         ("CUDA C", "met", "0.990"),
+        ("training: speed × PyTorch's loop", "met", "1.100 (8-4-2 batch 32)"),
+        ("training: speed × PyTorch's step as a CUDA graph", "?", "not measured"),
         ("bits of CPU and GPU", "MISSED", "2 comparisons, 1 with different bits"),
         ("tests on the GPU", "met", "clean"),
         ("memory checker", "?", "compute-sanitizer is not installed"),
     ):
         assert any(all(word in line for word in words) for line in found.values()), words
+
+
+def training_results(milliseconds):
+    """Return one case, in which fastopt takes a millisecond."""
+    results = new_results("train", ["bench", "train", "--backend", "cuda"], 2)
+    case = TrainCase((8, 4, 2), batch=32, rows=64).as_dict()
+    for name, taken in (("fastopt-cuda", 1.0), ("torch-gpu", milliseconds)):
+        results.rows.append(Row(case, name, CONTENDERS[name].role, "ok", "", summary(taken, taken), {}))
+    return results
+
+
+def test_a_goal_of_all_rules_is_open_while_one_is_lacking(tmp_path):
+    results = gpu_results()
+    results.rows = [row for row in results.rows if row.role != "device"]
+    results.rows.append(gpu_row(GpuCase("copy", "float32", 100_000_000, "memory"), "device", 0.8 / 2.8))
+    goal = next(iter(targets.goals([results], tmp_path / "none", [])))
+    assert (goal.met, goal.found.partition(" cases")[2]) == (True, ", 0 below")
+    results.rows.append(left_out(GpuCase("sgd", "float32", 100_000_000), "150 seconds had passed"))
+    goal = next(iter(targets.goals([results], tmp_path / "none", [])))
+    assert (goal.met, goal.found.partition(" cases")[2]) == (None, ", 0 below, 1 not measured")
+
+
+def test_what_was_cut_off_is_neither_met_nor_missed(tmp_path):
+    (tmp_path / "bits.json").write_text(json.dumps({"complete": False, "checked": [{"different": {}}]}))
+    (tmp_path / "tests.status").write_text("124\n")
+    *_, equal, tests = targets.goals([], tmp_path / "bits.json", [("tests", tmp_path / "tests.status")])
+    assert (equal.met, equal.found) == (None, "1 comparisons, 0 with different bits, interrupted")
+    assert (tests.met, tests.found) == (None, "not done when its time was over")
 
 
 def test_goals_without_figures_are_open(tmp_path):
@@ -407,6 +438,17 @@ def test_what_was_measured_before_an_end_is_kept(budget, why, monkeypatch):
     found = [(row.case["rule"], row.status, row.note) for row in results.rows]
     first = ("sgd", "ok", "") if budget else ("sgd", "left out", why)
     assert found == [first, ("adam", "left out", why), ("adamw", "left out", why)]
+
+
+def test_the_cpu_s_cases_are_kept_too_and_without_any_the_interruption_goes_on(monkeypatch):
+    monkeypatch.setattr(suites, "Crew", Interrupted)
+    monkeypatch.setattr(Interrupted, "present", ("roof",))
+    cases = [StepCase(rule, "float32", 1000) for rule in ("sgd", "adam")]
+    results = suites.run_steps(new_results("step", ["bench"], 1), cases, [], Effort(0.0, 2, 2))
+    assert [(row.case["rule"], row.status) for row in results.rows] == [("sgd", "ok"), ("adam", "left out")]
+    assert "left out: all on step of adam" in report_of(results)
+    with pytest.raises(KeyboardInterrupt):
+        suites.run_steps(new_results("step", ["bench"], 1), cases[1:], [], Effort(0.0, 2, 2))
 
 
 # --- simulated

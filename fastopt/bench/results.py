@@ -35,7 +35,7 @@ class Results:
     command
         What was run, without folders.
     machine, versions
-        As :mod:`fastopt.bench.machine` gives them; ``gpu`` is the machine's GPU, in results of that suite.
+        As :mod:`fastopt.bench.machine` gives them; ``gpu`` is the machine's GPU, where it took part.
     commit
         Commit and whether the tree differed from it; None outside a checkout.
     missing

@@ -122,7 +122,7 @@ def measure_gpu(
     return _rows(case, names, turns, lambda name: _step_row(case, name, taken[name], checks[name], bytes_of(case)))
 
 
-def left_out(case: GpuCase, why: str) -> Row:
+def left_out(case: StepCase | GpuCase | TrainCase, why: str) -> Row:
     """Return the row of a case that nobody ran."""
     return Row(_public(case), "all", "own", "left out", why)
 

@@ -20,7 +20,9 @@ from .starts import StartCase, measure_start
 
 __all__ = ["GPU_CONTENDERS", "run_gpu", "run_starts", "run_steps", "run_trainings"]
 
-GPU_CONTENDERS = ("device", "cuda-roof", "fastopt-cuda")
+_GPU = "fastopt-cuda"
+
+GPU_CONTENDERS = ("device", "cuda-roof", _GPU)
 """Who takes part in every benchmark of a GPU."""
 
 
@@ -53,11 +55,10 @@ def run_gpu(results: Results, cases: Sequence[GpuCase], peers: Sequence[str], ef
     until = time.monotonic() + budget
     with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
         _greet(crew, names, told)
-        if "fastopt-cuda" in crew.missing:
-            raise ImportError(crew.missing["fastopt-cuda"])
+        if _GPU in crew.missing:
+            raise ImportError(crew.missing[_GPU])
         results.missing = dict(crew.missing)
-        gpu = crew.facts("fastopt-cuda")
-        results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
+        gpu = _describe_gpu(results, crew)
         measure = partial(measure_gpu, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
         for number, case in enumerate(cases):
             if time.monotonic() >= until:
@@ -78,10 +79,25 @@ def _run(
     with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
         _greet(crew, names, told)
         results.missing = dict(crew.missing)
-        for case in cases:
-            results.rows += _measure(crew, case, effort, measure, told)
+        if _GPU in crew.present:
+            _describe_gpu(results, crew)
+        for number, case in enumerate(cases):
+            try:
+                results.rows += _measure(crew, case, effort, measure, told)
+            except KeyboardInterrupt:
+                if not results.rows:
+                    raise
+                results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
+                break
             told(None)
     return results
+
+
+def _describe_gpu(results: Results, crew: Crew) -> dict[str, Any]:
+    """Add what is known of the GPU to the machine, and return it."""
+    gpu = crew.facts(_GPU)
+    results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
+    return gpu
 
 
 def _greet(crew: Crew, names: Sequence[str], told: Callable[[str | None], None]) -> None:

@@ -13,7 +13,7 @@ from ...settings import find_rule
 from ..cases import BLOCK, GpuCase
 from ..roof import roof_rule
 from . import base
-from .base import Array, repeated
+from .base import Array
 from .fastopt import Trainer
 
 __all__ = ["ArrayStepper", "Stepper", "Trainer", "buffer_of"]
@@ -100,7 +100,12 @@ def buffer_of(case: GpuCase, block: Array) -> Any:
 
 
 def _fill(buffer: Any, block: Array) -> None:
+    """Write the block once, and repeat it by copies of all that is there, each twice as long as the one before."""
     device = get_backend("cuda").device
     assert device is not None
-    for where, source in repeated(buffer.size, block.size):
-        device.write(buffer[where], block[source])
+    filled = min(block.size, buffer.size)
+    device.write(buffer[:filled], block[:filled])
+    while filled < buffer.size:
+        count = min(filled, buffer.size - filled)
+        device.write(buffer[filled : filled + count], buffer[:count])
+        filled += count

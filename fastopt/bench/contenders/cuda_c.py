@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import Optimizer, get_rule
+from ...backends import get_backend
 from ..cases import GpuCase
 from ..gpu.twin import compile_twins, twin_name
 from .base import Array
@@ -34,10 +35,10 @@ class Stepper(ArrayStepper):
         rule, dtype = get_rule(case.rule), np.dtype(case.dtype)
         self._driver, self._dtype, self._block = driver, dtype, BLOCK
         self._p, self._g = buffer_of(case, p), buffer_of(case, g)
-        states = [buffer_of(case, np.zeros(1, dtype)) for _ in rule.states]
+        device: Any = get_backend("cuda").device
+        states = [device.zeros(case.size, dtype) for _ in rule.states]
         self._coefficients = Optimizer(np.zeros(1), rule, backend="reference", threads=1)
-        count = self._next().size
-        own = buffer_of(GpuCase(case.rule, case.dtype, count), np.zeros(count, dtype))
+        own = device.zeros(self._next().size, dtype)
         self._held, self._own = (*states, own), own.address
         self._kernel = _kernel(case.dtype, twin_name(rule))
         vectors, rest = divmod(case.size, VECTOR_BYTES // dtype.itemsize)

@@ -1,6 +1,7 @@
 """Whether steps on the GPU have the bits of the CPU's: every rule, dtype and feature of a pass.
 
-``python -m fastopt.bench.gpu.bits --sizes 1e6 --steps 10 --out bits.json``; the exit status is 1 where a bit differs.
+``python -m fastopt.bench.gpu.bits --sizes 1e6 --steps 10 --out bits.json``; the exit status is 1 where a bit differs,
+and where Ctrl-C came before the last comparison.
 """
 
 from __future__ import annotations
@@ -113,18 +114,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=10, metavar="N")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all comparisons")
     given = parser.parse_args(arguments)
-    found = []
-    for checked in check_bits(given.rules, given.dtypes, [int(size) for size in given.sizes], given.steps):
-        found.append(checked)
-        if checked.different:
-            print(f"{checked.rule} {checked.dtype}, {checked.size:,} elements, {checked.feature}: {checked.different}")
+    found, complete = [], False
+    try:
+        for checked in check_bits(given.rules, given.dtypes, [int(size) for size in given.sizes], given.steps):
+            found.append(checked)
+            if checked.different:
+                where = f"{checked.rule} {checked.dtype}, {checked.size:,} elements, {checked.feature}"
+                print(f"{where}: {checked.different}")
+        complete = True
+    except KeyboardInterrupt:  # what was compared is kept
+        print("interrupted: not everything was compared")
     different = sum(bool(checked.different) for checked in found)
     backends = {name: get_backend(name).describe() for name in (default_backend(), "cuda")}
     print(f"{len(found)} comparisons, {different} with different bits: {' / '.join(backends.values())}")
     if given.out is not None:
-        content = {"backends": backends, "checked": [asdict(checked) for checked in found]}
+        content = {"backends": backends, "complete": complete, "checked": [asdict(checked) for checked in found]}
         given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 1 if different else 0
+    return 0 if complete and not different else 1
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -79,6 +80,7 @@ class GpuSteps:
         """Give the memory back."""
         self._once = self._seconds = None
         self._steppers, self._steps = (), 1
+        gc.collect()  # optimizers may hold themselves in cycles, and gigabytes with them
         device_stepper(self._contender).release()
         return {}
 
