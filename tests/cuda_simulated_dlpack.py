@@ -21,6 +21,13 @@ from fastopt.backends.cuda import shim
 from fastopt.backends.cuda.dlpack import CPU, CUDA
 
 
+def pretend_torch(monkeypatch):
+    current = SimpleNamespace(cuda_stream=4096)
+    monkeypatch.setitem(
+        sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(current_stream=lambda device: current))
+    )
+
+
 class Exports:
     """An array without a CUDA array interface, in memory of NumPy."""
 
@@ -93,10 +100,7 @@ def test_the_interface_is_preferred_except_for_bfloat16_which_it_has_no_word_for
         def __cuda_array_interface__(self):
             raise KeyError("bfloat16")
 
-    current = SimpleNamespace(cuda_stream=4096)
-    monkeypatch.setitem(
-        sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(current_stream=lambda device: current))
-    )
+    pretend_torch(monkeypatch)
     tensor = Tensor(code=4, bits=16, device=(CPU, 0), data=np.zeros(8).ctypes.data)
     assert get_backend("cuda").device.describe("parameters", tensor).dtype.name == "bfloat16"
 
@@ -114,6 +118,19 @@ def test_gradients_of_jax_come_by_dlpack_which_has_our_stream_wait_for_them():
     gradients = ArrayImpl(draw(1, 8))
     memory = get_backend("cuda").device.describe("gradients", gradients)
     assert (gradients.exported, memory.read_only) == (1, True)
+
+
+@pytest.mark.parametrize(("module", "waits"), [("jaxlib._jax", [None]), ("torch", [])])
+def test_a_gradient_is_given_back_when_its_pass_is_over(module, waits, monkeypatch):
+    made, waited = type("Array", (Exporter,), {"__module__": module}), []
+    monkeypatch.setattr(shim, "wait_for", waited.append)
+    pretend_torch(monkeypatch)
+    gradients = made(8, device=(CPU, 0), data=np.zeros(8, "f4").ctypes.data)
+    described = get_backend("cuda").device.describe("gradients", gradients)
+    assert waited == []
+    del described
+    gc.collect()
+    assert (waited, gradients.deleted) == (waits, 1)
 
 
 def read_only():

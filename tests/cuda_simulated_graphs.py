@@ -244,7 +244,7 @@ def test_a_copy_of_coefficients_is_not_written_again_before_it_was_sent(monkeypa
 
     monkeypatch.setattr(coefficients.shim, "event", Event)
     optimizer = new("sgd")
-    slots = [values for values, _ in optimizer._table._slots]
+    slots = [values for values, _ in optimizer._spans.table._slots]
     del notes[:]
     seen = []
     for t in range(coefficients._SLOTS + 2):

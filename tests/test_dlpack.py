@@ -88,6 +88,15 @@ def test_the_memory_is_given_back_once_when_nobody_looks_at_it_any_more(versione
     assert exporter.deleted == 1
 
 
+def test_what_is_under_way_is_waited_for_before_the_memory_is_given_back():
+    exporter, deleted = Exporter(), []
+    exported = read(exporter.capsule(), exporter, lambda: deleted.append(exporter.deleted))
+    assert deleted == []
+    del exported
+    gc.collect()
+    assert (deleted, exporter.deleted) == ([0], 1)
+
+
 def test_memory_that_needs_no_giving_back_is_read_too():
     exporter = Exporter(deletes=False)
     assert read(exporter.capsule(), exporter).memory.shape == (6,)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..._bfloat16 import BFLOAT16
 from ..._device_memory import DeviceMemory
+from .streams import is_of_torch
 
 __all__ = ["CPU", "CUDA", "CUDA_MANAGED", "Export", "export", "read"]
 
@@ -91,8 +93,7 @@ def export(array: Any, stream: int | None) -> Any:
     stream, where there is nothing to wait for.
     """
     kind = array.__dlpack_device__()[0]
-    of_torch = type(array).__module__.partition(".")[0] == "torch"
-    waits = _NO_SYNCHRONIZATION if of_torch else stream or _LEGACY_DEFAULT_STREAM
+    waits = _NO_SYNCHRONIZATION if is_of_torch(array) else stream or _LEGACY_DEFAULT_STREAM
     on = None if kind == CPU else waits
     try:
         return array.__dlpack__(stream=on, max_version=_VERSION)
@@ -100,8 +101,11 @@ def export(array: Any, stream: int | None) -> Any:
         return array.__dlpack__(stream=on)
 
 
-def read(capsule: Any, owner: Any) -> Export:
+def read(capsule: Any, owner: Any, wait: Callable[[], object] | None = None) -> Export:
     """Return what the capsule holds, and mark it as read; its deleter is called when the result's `held` goes.
+
+    `wait` is called before the deleter, for work that may still be under way in memory which the exporter would then
+    use for something else.
 
     Raises
     ------
@@ -128,7 +132,7 @@ def read(capsule: Any, owner: Any) -> Export:
         tuple(tensor.strides[k] * dtype.itemsize for k in range(len(shape))) if tensor.strides else None,
         dtype,
         read_only=structure is _ManagedVersioned and bool(managed.flags & _READ_ONLY),
-        held=_Held(managed.deleter, address),
+        held=_Held(managed.deleter, address, wait),
     )
     return Export(memory, (tensor.device.kind, tensor.device.number))
 
@@ -136,9 +140,15 @@ def read(capsule: Any, owner: Any) -> Export:
 class _Held:
     """The exporter's memory, for as long as this lives; at the end of the process nothing is given back."""
 
-    def __init__(self, deleter: Any, managed: int) -> None:
+    def __init__(self, deleter: Any, managed: int, wait: Callable[[], object] | None) -> None:
         if deleter:
-            weakref.finalize(self, deleter, managed).atexit = False
+            weakref.finalize(self, _give_back, deleter, managed, wait).atexit = False
+
+
+def _give_back(deleter: Any, managed: int, wait: Callable[[], object] | None) -> None:
+    if wait is not None:
+        wait()
+    deleter(managed)
 
 
 def _dtype(described: _DataType) -> np.dtype[Any]:

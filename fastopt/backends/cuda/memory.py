@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .coefficients import Coefficients
 from .graph import capture
 from .limits import NormLimits
 from .shim import cuda, from_dtype, kernel, types
-from .streams import stream_pointer
+from .streams import is_of_torch, stream_pointer
 
 __all__ = ["Device", "DeviceBuffer"]
 
@@ -123,8 +123,10 @@ def _by_interface(array: Any, interface: dict[str, Any]) -> DeviceMemory:
 
 
 def _by_dlpack(name: str, array: Any) -> DeviceMemory:
+    stream = stream_pointer(array)
+    wait = None if is_of_torch(array) else partial(shim.wait_for, stream)
     try:
-        exported = dlpack.read(dlpack.export(array, stream_pointer(array)), array)
+        exported = dlpack.read(dlpack.export(array, stream), array, wait)
     except (BufferError, TypeError) as error:
         raise TypeError(f"{name}: {type(array).__name__} cannot be shared by DLPack: {error}") from error
     number, current = exported.device[1], shim.device_number()

@@ -62,6 +62,7 @@ __all__ = [
     "synchronize",
     "types",
     "use_strict_arithmetic",
+    "wait_for",
 ]
 
 TYPING_ERRORS = (TypingError, cuda_errors.TypingError)
@@ -265,6 +266,13 @@ def release(owner: object, destroy: Callable[[Any], object], handle: Any) -> Non
 def synchronize() -> None:
     """Wait until the current GPU has done all that it was told."""
     cuda.synchronize()
+
+
+def wait_for(pointer: int | None) -> None:
+    """Wait for a stream's work, unless it is being captured, when there is none under way."""
+    of_pointer = stream(pointer)
+    if not is_capturing(of_pointer):
+        of_pointer.synchronize()
 
 
 def make_context_current() -> None:

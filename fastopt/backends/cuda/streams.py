@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["capturing", "launches_on", "pointer_of", "stream_pointer"]
+__all__ = ["capturing", "is_of_torch", "launches_on", "pointer_of", "stream_pointer"]
 
 _captured_on: ContextVar[int | None] = ContextVar("captured_on", default=None)
 
@@ -21,11 +21,16 @@ def stream_pointer(owner: Any) -> int | None:
     captured_on = _captured_on.get()
     if captured_on is not None or owner is None:
         return captured_on
-    if type(owner).__module__.partition(".")[0] == "torch":  # whose interface names no stream
+    if is_of_torch(owner):  # whose interface names no stream
         pointer: int = sys.modules["torch"].cuda.current_stream(owner.device).cuda_stream
         return pointer
     stream: int | None = getattr(owner, "__cuda_array_interface__", {}).get("stream")
     return stream
+
+
+def is_of_torch(array: Any) -> bool:
+    """Return whether it is PyTorch's, which works on its current stream, and reuses memory in that stream's order."""
+    return type(array).__module__.partition(".")[0] == "torch"
 
 
 def pointer_of(stream: Any) -> int:

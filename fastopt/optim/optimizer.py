@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._bfloat16 import state_dtype
-from ._errors import unknown_name, whole_number
-from .backends import Backend, Device, NetworkSpec, Run, Trainer, available_cores, coefficient_count, get_backend
-from .buffers import Layout, Segment
-from .clipping import clip_factors
-from .memory import Memory, memory_of
-from .rules import Hyper, Rule, check_hyper, get_rule
+from .._bfloat16 import state_dtype
+from .._errors import whole_number
+from ..backends import Backend, NetworkSpec, Trainer, available_cores, get_backend
+from ..buffers import Layout, Segment
+from ..clipping import clip_factors
+from ..memory import Memory, memory_of
+from ..rules import Hyper, Rule, check_hyper, get_rule
+from .groups import Groups
+from .launches import Launches
+from .spans import Spans
 
 __all__ = ["Optimizer"]
 
 Array = NDArray[Any]
-
-
-@dataclass
-class _Span:
-    """A slice of the buffers that takes one array of coefficients; the passes over it come with a gradient.
-
-    The coefficients are written here and read where the passes run.
-    """
-
-    where: slice
-    group: str
-    states: tuple[Array, ...]
-    coefficients: Array
-    read: Any
-    factor: float = 1.0
-    gradients: Array = field(init=False)
-    run: Run = field(init=False)
-    sum_of_squares: Callable[[], float] | None = None
-
-
-@dataclass
-class _OnDevice:
-    """What limits norms where a device does it: for any gradients, and for those at hand.
-
-    It is not the optimizer's own, since Python finds attributes more slowly in an object that has thirty or more.
-    """
-
-    device: Device
-    limiter: Callable[[Sequence[Array]], Callable[[], None]] | None = None
-    limit: Callable[[], None] | None = None
 
 
 class Optimizer:
@@ -143,35 +112,31 @@ class Optimizer:
     ) -> None:
         self._backend: Backend = get_backend(backend)
         self._memory: Memory = memory_of(self._backend)
-        self._device = None if self._memory.device is None else _OnDevice(self._memory.device)
         self.parameters = parameters
         self._parameters = self._memory.take("parameters", parameters)
         self.rule = get_rule(rule)
-        self._hyper = check_hyper(self.rule, hyper)
         self.layout = layout or Layout({"parameters": self._parameters.shape})
         if self.layout.size != self._parameters.size:
             raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {self._parameters.size}")
+        self._groups = Groups(self.rule, (segment.group for segment in self.layout), hyper, groups or {})
         self.clip_value = _positive("clip_value", clip_value)
         self.max_norm = _positive("max_norm", max_norm)
         self.max_segment_norm = _positive("max_segment_norm", max_segment_norm)
         self.skip_nonfinite = skip_nonfinite
         self.maximize = maximize
-        self._gradients: Array | None = None
-        self.zero_grad = zero_grad
+        self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
-        size, dtype = self._parameters.size, self._parameters.dtype
-        self.state = {name: self._memory.zeros(size, state_dtype(dtype)) for name in self.rule.states}
+        self._shape, dtype = self._parameters.shape, self._parameters.dtype
+        self.state = {name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self.rule.states}
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0
-        self._kernel = self._backend.kernel(self.rule, dtype, self.threads)
-        self._groups = self._group_hyper(groups or {})
-        self._arguments = self._rule_arguments()
-        self._spans = self._cut()
-        self._make_limiter()  # memory cannot be had while a graph is captured
-        self._shape = self._parameters.shape
-        number = {"float32": "f", "float64": "d"}[self._backend.compute_dtype(dtype).name]
-        self._pack: Callable[..., None] = struct.Struct(f"{coefficient_count(self.rule)}{number}").pack_into
+        self._spans = Spans(self._backend, self._memory, self.rule, self._parameters, self.state, self.threads)
+        self._spans.cut(self.layout, self._kind_of_segment)
+        device = self._memory.device
+        self._launches = None if device is None else Launches(device, self._spans, dtype)
+        if self._launches is not None and self._limits_on_device:
+            self._launches.allot()
 
     @property
     def backend(self) -> str:
@@ -186,7 +151,7 @@ class Optimizer:
     @property
     def hyper(self) -> dict[str, Hyper]:
         """The hyper-parameters of every group that does not say otherwise (a copy)."""
-        return dict(self._hyper)
+        return dict(self._groups.hyper)
 
     @property
     def zero_grad(self) -> bool:
@@ -196,21 +161,16 @@ class Optimizer:
     @zero_grad.setter
     def zero_grad(self, value: bool) -> None:
         self._zero_grad = bool(value)
-        self._gradients = None  # to be looked at again: they may be read-only
+        self._spans.bound = None  # to be looked at again: it may be read-only
 
     @property
     def lr(self) -> float:
         """The learning rate, before `lr_scale`. Setting it sets it in every group."""
-        lr = self._hyper["lr"]
-        assert isinstance(lr, float)
-        return lr
+        return self._groups.lr
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._hyper = check_hyper(self.rule, {**self._hyper, "lr": value})
-        for hyper in self._groups.values():
-            hyper["lr"] = self._hyper["lr"]
-        self._arguments = self._rule_arguments()
+        self._groups.lr = value
 
     def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
         """Take one step.
@@ -227,22 +187,25 @@ class Optimizer:
         TypeError, ValueError
             The gradient does not fit, or shares memory with the parameters or a state. Nothing was updated.
         """
-        if gradients is not self._gradients or gradients.shape != self._shape:
-            self._bind(gradients)
+        spans = self._spans
+        if gradients is not spans.bound or gradients.shape != self._shape:
+            spans.bind(gradients, writable=self._zero_grad)
         if not self._scale(grad_scale):
             self.skipped += 1
-            if self.zero_grad:
-                self._clear_gradients()
+            if self._zero_grad:
+                spans.clear_gradients()
             return
-        t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self._zero_grad
-        if self._device is not None:
-            self._send(self._buffer, grad_scale)
-            _launch(self._limit(), self._runs(), zero_grad)
-        else:  # a small buffer's step is quicker than what could be shared with the other branch
-            for span in self._spans:
-                self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
+        if self._launches is not None:
+            self._send(spans.buffer, grad_scale)
+            self._launches.run(limited=self._limits_on_device, zero_grad=self._zero_grad)
+        else:  # a span's pass follows its coefficients at once, which a small buffer's step is quicker for
+            t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self._zero_grad
+            clip_value = math.inf if self.clip_value is None else self.clip_value
+            for span in spans.list:
+                values = self._groups.coefficients(span.group, t, lr_scale, span.factor, clip_value)
+                spans.put(span.coefficients, values)
                 span.run(zero_grad)
-        self.steps = t
+        self.steps += 1
 
     def capture(self, gradients: Array) -> Callable[..., None]:
         """Return a step on these gradients that costs one launch: a CUDA graph of its passes.
@@ -273,10 +236,10 @@ class Optimizer:
         ...     backward(batch, gradients)
         ...     replay()
         """
-        device = self._device_of("capture")
+        launches = self._launches_for("capture")
         self._take(gradients)
-        buffer, captured = self._buffer, self._kind_of_passes
-        passes = device.capture(partial(_launch, self._limit(), self._runs(), self.zero_grad), buffer)
+        buffer, captured = self._spans.buffer, self._kind_of_passes
+        passes = launches.capture(limited=self._limits_on_device, zero_grad=self._zero_grad)
 
         def replay(*, grad_scale: float = 1.0) -> None:
             if self._kind_of_passes != captured:
@@ -304,9 +267,9 @@ class Optimizer:
         ...     optimizer.prepare()
         ...     graph.replay()
         """
-        self._device_of("launch")
+        launches = self._launches_for("launch")
         self._take(gradients)
-        _launch(self._limit(), self._runs(), self.zero_grad)
+        launches.run(limited=self._limits_on_device, zero_grad=self._zero_grad)
 
     def prepare(self, *, grad_scale: float = 1.0) -> None:
         """Send the coming step's coefficients to the GPU and count the step, whose passes come next on the same stream.
@@ -316,11 +279,11 @@ class Optimizer:
         RuntimeError
             There were no passes yet: no gradients were given to :meth:`launch`.
         """
-        self._device_of("prepare")
-        if self._gradients is None:
+        self._launches_for("prepare")
+        if self._spans.bound is None:
             raise RuntimeError("prepare: got no gradients so far; call launch(gradients), where it is captured, before")
         self._scale(grad_scale)
-        self._send(self._buffer, grad_scale)
+        self._send(self._spans.buffer, grad_scale)
         self.steps += 1
 
     @property
@@ -343,20 +306,10 @@ class Optimizer:
         groups
             Names of groups, one for each array of a step; a name that the layout does not have stands for its first.
         """
+        first, dtype = self.layout.segments[0].group, self._backend.compute_dtype(self._parameters.dtype)
+        names = [name if name in self._groups else first for name in groups]
         sign = -1.0 if self.maximize else 1.0
-        shape = (len(lr_scales), len(groups), coefficient_count(self.rule))
-        table = np.empty(shape, self._backend.compute_dtype(self._parameters.dtype))
-        alike: dict[str, int] = {}
-        for place, name in enumerate(groups):
-            group = name if name in self._groups else self.layout.segments[0].group
-            same = next((k for g, k in alike.items() if self._groups[g] == self._groups[group]), None)
-            if same is None:
-                steps = enumerate(lr_scales, self.steps + 1)
-                table[:, place] = [self._coefficients(group, sign, t, lr_scale) for t, lr_scale in steps]
-            else:
-                table[:, place] = table[:, same]
-            alike.setdefault(group, place)
-        return table
+        return self._groups.table(names, self.steps + 1, lr_scales, sign, self._clip_value, dtype)
 
     def write_parameters(self, values: Array) -> None:
         """Copy values into the parameters, wherever those lie."""
@@ -419,90 +372,45 @@ class Optimizer:
                 )
         for name, values in saved["state"].items():
             self._memory.write(self.state[name], values)
-        for own in self._groups.values():
-            own.update({name: hyper[name] for name, value in self._hyper.items() if own[name] == value})
-        self._arguments = self._rule_arguments()
-        self._hyper = hyper
+        self._groups.replace(hyper)
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 
     def __repr__(self) -> str:
-        hyper = ", ".join(f"{name}={value}" for name, value in self._hyper.items())
+        hyper = ", ".join(f"{name}={value}" for name, value in self.hyper.items())
         return f"Optimizer({self._parameters.size:,} {self._parameters.dtype.name}, {self.rule.name}: {hyper})"
 
-    def _group_hyper(self, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Hyper]]:
-        names = {segment.group for segment in self.layout}
-        for group in groups:
-            if group not in names:
-                raise unknown_name("group", group, names)
-        return {name: check_hyper(self.rule, {**self._hyper, **groups.get(name, {})}) for name in names}
+    @property
+    def _clip_value(self) -> float:
+        return math.inf if self.clip_value is None else self.clip_value
 
-    def _rule_arguments(self) -> dict[str, tuple[dict[str, Hyper], float, float]]:
-        """Return for each group what its rule is called with, its learning rate and its weight decay."""
-        arguments = {}
-        for group, hyper in self._groups.items():
-            own = dict(hyper)
-            lr, weight_decay = own["lr"], own.pop("weight_decay")
-            assert isinstance(lr, float)
-            assert isinstance(weight_decay, float)
-            arguments[group] = (own, lr, weight_decay)
-        return arguments
-
-    def _cut(self) -> list[_Span]:
-        """Return the fewest spans that one array of coefficients serves: neighbours of one kind are one span."""
-
-        def kind(segment: Segment) -> object:
-            return segment.name if self.max_segment_norm is not None else sorted(self._groups[segment.group].items())
-
-        cuts = [list(neighbours) for _, neighbours in groupby(self.layout, key=kind)]
-        dtype = self._backend.compute_dtype(self._parameters.dtype)
-        self._table = self._memory.coefficients(len(cuts), coefficient_count(self.rule), dtype)
-        spans = []
-        for members, row, read in zip(cuts, self._table.rows, self._table.read, strict=True):
-            where = slice(members[0].offset, members[-1].stop)
-            states = tuple(state[where] for state in self.state.values())
-            spans.append(_Span(where=where, group=members[0].group, states=states, coefficients=row, read=read))
-        return spans
+    def _kind_of_segment(self, segment: Segment) -> object:
+        """Return what neighbours have in common that one array of coefficients serves."""
+        return segment.name if self.max_segment_norm is not None else self._groups.kind(segment.group)
 
     def _take(self, gradients: Array) -> None:
-        """Have passes work on these gradients."""
-        if gradients is not self._gradients or gradients.shape != self._shape:
-            self._bind(gradients)
-
-    def _bind(self, gradients: Array) -> None:
-        dtype, size = self._parameters.dtype, self._parameters.size
-        buffer = self._memory.take("gradients", gradients, dtype=dtype, size=size, writable=self.zero_grad)
-        self._memory.check_disjoint({"gradients": buffer, "parameters": self._parameters, **self.state})
-        self._gradients = None  # until all spans are bound: an exception may come between two
-        for span in self._spans:
-            buffers = (self._parameters[span.where], buffer[span.where], *span.states)
-            span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.read), buffers[1], None
-        self._buffer = buffer
-        if self._device is not None:
-            self._device.limit = None
-        self._gradients = gradients
-
-    def _runs(self) -> list[Run]:
-        """Return the passes over the gradients at hand."""
-        return [span.run for span in self._spans]
+        """Have passes work on these gradients; `step` has the same in line, since the call would be 3 % of a small one."""
+        if gradients is not self._spans.bound or gradients.shape != self._shape:
+            self._spans.bind(gradients, writable=self._zero_grad)
 
     def _send(self, buffer: Array, grad_scale: float) -> None:
         """Write the coming step's coefficients to where passes over these gradients read them."""
-        t, lr_scale = self.steps + 1, self.lr_scale
-        for span in self._spans:
-            self._put(span.coefficients, self._coefficients(span.group, span.factor, t, lr_scale))
+        spans, t, clip_value = self._spans, self.steps + 1, self._clip_value
+        for span in spans.list:
+            values = self._groups.coefficients(span.group, t, self.lr_scale, span.factor, clip_value)
+            spans.put(span.coefficients, values)
         sign = -grad_scale if self.maximize else grad_scale
-        self._table.send(buffer, (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0))
+        spans.table.send(buffer, (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0))
 
-    def _device_of(self, caller: str) -> Device:
-        """Return where passes can be captured, or say why they cannot."""
-        if self._device is None:
+    def _launches_for(self, caller: str) -> Launches:
+        """Return what launches a step without a look at the gradient first, or say why nothing can."""
+        if self._launches is None:
             raise ValueError(f"{caller}: got backend {self.backend!r}, expected 'cuda', whose passes are launches")
         if self.skip_nonfinite:
             raise ValueError(
                 f"{caller}: got skip_nonfinite=True, expected False: with it the host looks at each gradient before it "
                 "takes the step, and a graph has nobody to ask"
             )
-        return self._device.device
+        return self._launches
 
     @property
     def _kind_of_passes(self) -> tuple[bool, ...]:
@@ -512,30 +420,9 @@ class Optimizer:
     @property
     def _limits_on_device(self) -> bool:
         """Whether norms are limited without the host's knowing them."""
-        if self._device is None or self.skip_nonfinite:
+        if self._launches is None or self.skip_nonfinite:
             return False
         return self.max_norm is not None or self.max_segment_norm is not None
-
-    def _make_limiter(self) -> None:
-        if self._limits_on_device and self._spans:
-            assert self._device is not None
-            sizes = [span.where.stop - span.where.start for span in self._spans]
-            self._device.limiter = self._device.device.limits(sizes, self._parameters.dtype, self._table)
-
-    def _limit(self) -> Callable[[], None] | None:
-        """Return what limits the gradients' norms on their device, if anything does."""
-        own = self._device
-        if own is None or not self._limits_on_device:
-            return None
-        if own.limiter is None:
-            self._make_limiter()
-        if own.limit is None and own.limiter is not None:
-            own.limit = own.limiter([span.gradients for span in self._spans])
-        return own.limit
-
-    def _clear_gradients(self) -> None:
-        for span in self._spans:
-            self._memory.clear(span.gradients)
 
     def _scale(self, grad_scale: float) -> bool:
         """Set what each span's gradient is multiplied by; return whether the step is to be taken."""
@@ -544,46 +431,15 @@ class Optimizer:
         sign = -grad_scale if self.maximize else grad_scale
         no_limits = self.max_norm is None and self.max_segment_norm is None
         if (no_limits and not self.skip_nonfinite) or self._limits_on_device:
-            for span in self._spans:
+            for span in self._spans.list:
                 span.factor = sign
             return True
-        norms = [abs(grad_scale) * math.sqrt(self._sum_of_squares(span)) for span in self._spans]
+        norms = [abs(grad_scale) * norm for norm in self._spans.norms()]
         if self.skip_nonfinite and not all(map(math.isfinite, norms)):
             return False
         factors = clip_factors(norms, self.max_norm, self.max_segment_norm)
-        for span, factor in zip(self._spans, factors, strict=True):
-            span.factor = sign * factor
+        self._spans.set_factors([sign * factor for factor in factors])
         return True
-
-    def _sum_of_squares(self, span: _Span) -> float:
-        if span.sum_of_squares is None:
-            span.sum_of_squares = self._backend.sum_of_squares(span.gradients, self.threads)
-        return span.sum_of_squares()
-
-    def _put(self, coefficients: Array, values: Sequence[float]) -> None:
-        """Write the values; NumPy would take longer for so few than the pass over a small buffer."""
-        try:
-            self._pack(coefficients, 0, *values)
-        except OverflowError:  # too large for float32: that is Inf, as everywhere
-            with np.errstate(over="ignore"):
-                coefficients[:] = values
-
-    def _coefficients(self, group: str, factor: float, t: int, lr_scale: float) -> tuple[float, ...]:
-        """Return what the passes of step t take."""
-        hyper, base, weight_decay = self._arguments[group]
-        clip_value = math.inf if self.clip_value is None else self.clip_value
-        hyper["lr"] = lr = base * lr_scale
-        own = self.rule.at_step(t, hyper)
-        if self.rule.decay == "decoupled":
-            return (factor, clip_value, 0.0, 1.0 - lr * weight_decay, *own)
-        return (factor, clip_value, weight_decay, 1.0, *own)
-
-
-def _launch(limit: Callable[[], None] | None, runs: Sequence[Run], zero_grad: bool) -> None:
-    if limit is not None:
-        limit()
-    for run in runs:
-        run(zero_grad)
 
 
 def _positive(name: str, value: float | None) -> float | None:
