@@ -388,7 +388,7 @@ class Optimizer:
         return segment.name if self.max_segment_norm is not None else self._groups.kind(segment.group)
 
     def _take(self, gradients: Array) -> None:
-        """Have passes work on these gradients; `step` has the same in line, since the call would be 3 % of a small one."""
+        """Have passes work on these gradients; `step` has the same in line: a call would be 3 % of a small one."""
         if gradients is not self._spans.bound or gradients.shape != self._shape:
             self._spans.bind(gradients, writable=self._zero_grad)
 
