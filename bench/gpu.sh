@@ -81,6 +81,7 @@ if command -v compute-sanitizer >/dev/null; then
 else
     echo "compute-sanitizer is not installed" | tee "$out/memcheck.status"
 fi
+speed elements 20 --rule adam --dtype float32 float64 --sizes 5e7 --kinds step --peers elements
 speed sizes 60 --rule adam --sizes 1e5 1e6 1e7 1e8 1e9 --kinds memory step graph \
     --peers cuda-c torch-gpu-fused torch-gpu-foreach cupy --plot "$out/gpu-sizes.png"
 

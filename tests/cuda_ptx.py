@@ -25,13 +25,13 @@ def dtype_of(name):
 
 
 @cache
-def pass_ptx(name, dtype, architecture):
+def pass_ptx(name, dtype, architecture, elements=None):
     from numba import cuda
 
     from fastopt.backends.cuda.rule import pass_function, pass_signature
 
     rule, dtype = RULES[name], dtype_of(dtype)
-    return cuda.compile_ptx(pass_function(rule, dtype), pass_signature(rule, dtype), cc=architecture)[0]
+    return cuda.compile_ptx(pass_function(rule, dtype, elements), pass_signature(rule, dtype), cc=architecture)[0]
 
 
 def assembled_pass(name, dtype, architecture):

@@ -18,6 +18,8 @@ from test_rules import FEATURES, TOLERANCE
 from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend
 from fastopt.backends.cuda import launch
+from fastopt.backends.cuda.backend import CudaBackend
+from fastopt.backends.cuda.rule import ELEMENTS
 from fastopt.backends.cuda.streams import stream_pointer
 from fastopt.rules import vocabulary
 
@@ -123,9 +125,9 @@ def steps_on_the_cpu(name, dtype, size, **options):
     return bits(optimizer.parameters, *optimizer.state.values())
 
 
-def steps_in_the_simulator(name, dtype, size, *, offset=0, gradient_offset=0, **options):
+def steps_in_the_simulator(name, dtype, size, *, offset=0, gradient_offset=0, backend="cuda", **options):
     p = DeviceArray(draw(0, size, dtype), offset)
-    optimizer = Optimizer(p, name, backend="cuda", **options, **HYPER[name])
+    optimizer = Optimizer(p, name, backend=backend, **options, **HYPER[name])
     for t in range(1, 4):
         optimizer.step(DeviceArray(draw(t, size, dtype), gradient_offset), grad_scale=0.75)
     return bits(*contents(optimizer).values())
@@ -146,6 +148,21 @@ def test_operations_and_their_order_are_those_of_the_cpu(name, dtype, exact):
 def test_position_in_memory_changes_no_bit(size, offset, gradient_offset, exact):
     positions = {"offset": offset, "gradient_offset": gradient_offset}
     assert steps_in_the_simulator("adam", "float32", size, **positions) == steps_on_the_cpu("adam", "float32", size)
+
+
+@needs("numba")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("elements", ELEMENTS)
+def test_the_number_of_elements_a_thread_changes_no_bit(elements, dtype, exact):
+    backend = CudaBackend(elements)
+    for size, offset in ((37, 0), (37, 1), (5, 0)):
+        found = steps_in_the_simulator("adam", dtype, size, offset=offset, gradient_offset=offset, backend=backend)
+        assert found == steps_on_the_cpu("adam", dtype, size)
+
+
+def test_another_number_of_elements_a_thread_is_refused():
+    with pytest.raises(ValueError, match="elements: got 3, expected 1, 2, 4 or 8"):
+        Optimizer(DeviceArray(draw(0, 8)), "sgd", backend=CudaBackend(3))
 
 
 def buffers_at(*distances, size=37):

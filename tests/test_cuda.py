@@ -58,6 +58,31 @@ def test_a_vector_of_each_buffer_is_loaded_and_stored_in_one_piece(name, dtype, 
 
 @needs_compiler
 @each_architecture
+@pytest.mark.parametrize(
+    ("dtype", "elements", "pieces"),
+    [
+        ("float32", 1, r"4 ld\.global\.f32"),
+        ("float32", 2, r"4 ld\.global\.v2\.f32"),
+        ("float32", 8, r"8 ld\.global\.v4\.f32"),
+        ("float64", 1, r"4 ld\.global\.f64"),
+        ("float64", 4, r"8 ld\.global\.v2\.f64"),
+        ("float64", 8, r"16 ld\.global\.v2\.f64"),
+        ("bfloat16", 2, r"2 ld\.global\.u32"),
+        ("bfloat16", 8, r"2 ld\.global\.v4\.u32"),
+    ],
+)
+def test_other_numbers_of_elements_move_in_pieces_of_up_to_16_bytes(dtype, elements, pieces, architecture):
+    """Adam's: p, g and two states, beside an element alone and ten coefficients."""
+    ptx = cuda_ptx.pass_ptx("adam", dtype, architecture, elements)
+    counts, (count, pattern) = cuda_ptx.instructions(ptx), pieces.split()
+    alone = 14 if elements == 1 else 0
+    assert sum(n for name, n in counts.items() if re.fullmatch(pattern, name)) == int(count) + alone
+    assert ".local" not in ptx
+    assert cuda_ptx.assembled(ptx, architecture)[1] == 0
+
+
+@needs_compiler
+@each_architecture
 @each_dtype
 @each_rule
 def test_arithmetic_is_the_rule_s_own(name, dtype, architecture):

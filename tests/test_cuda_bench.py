@@ -486,6 +486,15 @@ def test_the_whole_benchmark_in_the_simulator(tmp_path):
 
 
 @needs_compiler
+def test_numbers_of_elements_a_thread_in_the_simulator(tmp_path):
+    arguments = ("--quick", "--sizes", "64", "--rule", "adam", "--kinds", "step", "--peers", "elements")
+    done = simulated("-m", "fastopt", "bench", "--backend", "cuda", *arguments, "--out", "gpu.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row.contender: row for row in Results.load(tmp_path / "gpu.json").rows}
+    assert all(rows[f"elements-{count}"].figures["error"] < 1e-3 for count in (1, 2, 4, 8))
+
+
+@needs_compiler
 def test_bits_in_the_simulator():
     here = Path(__file__).parent
     done = simulated("-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / "cuda_simulated_bench.py"), cwd=here)

@@ -9,6 +9,7 @@ import pytest
 from conftest import DTYPES, HYPER, bits, contents, draw
 
 from fastopt import RULES, Layout, Optimizer
+from fastopt.backends import get_backend
 
 ABOVE_PARALLEL = 100_003
 
@@ -105,6 +106,10 @@ def test_gradients_may_come_in_another_buffer_each_step(backend):
         optimizers[0].step(buffer)
         optimizers[1].step(draw(t, 9))
     assert bits(one) == bits(many)
+
+
+def test_a_backend_may_be_an_object(backend):
+    assert train(3, get_backend(backend)) == train(3, backend)
 
 
 def test_repr_says_size_dtype_rule_and_hyper_parameters():

@@ -48,8 +48,8 @@ class Optimizer:
         Names and groups of the segments of `parameters`; one segment by default.
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
-    backend : {"numba", "c", "cuda", "reference"}, optional
-        Numba by default, C where Numba is missing.
+    backend : {"numba", "c", "cuda", "reference"} or Backend, optional
+        Numba by default, C where Numba is missing. An object, where a backend is to be made in a way of its own.
     threads : int, optional
         Threads of a pass; by default the processors of this process. Small buffers are updated by one.
     clip_value : float, optional
@@ -100,7 +100,7 @@ class Optimizer:
         *,
         layout: Layout | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
-        backend: str | None = None,
+        backend: str | Backend | None = None,
         threads: int | None = None,
         clip_value: float | None = None,
         max_norm: float | None = None,
@@ -110,7 +110,7 @@ class Optimizer:
         zero_grad: bool = False,
         **hyper: Any,
     ) -> None:
-        self._backend: Backend = get_backend(backend)
+        self._backend: Backend = get_backend(backend) if backend is None or isinstance(backend, str) else backend
         self._memory: Memory = memory_of(self._backend)
         self.parameters = parameters
         self._parameters = self._memory.take("parameters", parameters)

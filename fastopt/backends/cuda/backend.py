@@ -35,6 +35,12 @@ class CudaBackend:
 
     It works on the current GPU, and compiles its kernels anew in each process.
 
+    Parameters
+    ----------
+    elements : {1, 2, 4, 8}, optional
+        Elements that a thread updates; the most that one instruction loads by default, 4 of float32. For benchmarks:
+        no bit depends on it. Networks are trained with the default.
+
     Raises
     ------
     ImportError
@@ -43,8 +49,9 @@ class CudaBackend:
 
     name = "cuda"
 
-    def __init__(self) -> None:
+    def __init__(self, elements: int | None = None) -> None:
         shim.check_gpu()
+        self._elements = elements
         self.device = Device()
         self._lock = threading.Lock()
 
@@ -60,12 +67,12 @@ class CudaBackend:
         """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""
         with self._lock:
             try:
-                kernel, block = compiled_pass(rule, dtype)
+                compiled = compiled_pass(rule, dtype, self._elements)
             except shim.TYPING_ERRORS as error:
                 raise does_not_compile(rule, dtype, error) from error
 
         def on(buffers: Sequence[Any], coefficients: DeviceBuffer) -> Run:
-            return bind(kernel, block, buffers, coefficients)
+            return bind(*compiled, buffers, coefficients)
 
         return on
 

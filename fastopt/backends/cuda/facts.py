@@ -37,14 +37,14 @@ def device_facts() -> dict[str, Any]:
     }
 
 
-def pass_facts(rule: Rule, dtype: np.dtype[Any]) -> dict[str, Any] | None:
+def pass_facts(rule: Rule, dtype: np.dtype[Any], elements: int | None = None) -> dict[str, Any] | None:
     """Return registers and bytes of local memory of a thread, and the share of threads that are resident at a time.
 
     None in the simulator, which compiles nothing.
     """
     if shim.simulated:
         return None
-    kernel, block = compiled_pass(rule, dtype)
+    kernel, block, _ = compiled_pass(rule, dtype, elements)
     function = next(iter(kernel.dispatcher.overloads.values()))._codelibrary.get_cufunc()
     blocks = cuda.current_context().get_active_blocks_per_multiprocessor(function, block, 0)
     most = cuda.get_current_device().MAX_THREADS_PER_MULTIPROCESSOR

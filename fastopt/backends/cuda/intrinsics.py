@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -9,7 +10,7 @@ from llvmlite import ir
 from ...rules import vocabulary
 from . import bfloat16, shim
 from .launch import VECTOR_BYTES
-from .shim import TypingError, intrinsic, stands_for, types
+from .shim import TypingError, intrinsic, literal_intrinsic, stands_for, types
 
 __all__ = ["add_exponent", "fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
 
@@ -104,36 +105,39 @@ def strict_arithmetic(typing_context: Any) -> Any:
     return types.void(), emit
 
 
-@intrinsic
-def fetch(typing_context: Any, buffer: Any, first: Any, registers: Any) -> Any:
-    """Load the vector of elements from `first` on; the address has to be a multiple of its size."""
+@literal_intrinsic
+def fetch(typing_context: Any, buffer: Any, first: Any, registers: Any, count: Any) -> Any:
+    """Load that many elements from `first` on; the address has to be a multiple of their size, or of 16 bytes."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, alignment = _vector(context, builder, buffer, registers, *arguments[:2])
-        vector = builder.load(address, align=alignment)
-        for k, place in _places(context, builder, registers, arguments[2]):
-            value = bfloat16.widened(builder, vector, k) if _halved(buffer) else builder.extract_element(vector, k)
-            builder.store(value, place)
+        places = _places(context, builder, registers, count, arguments[2])
+        for address, alignment, own in _pieces(context, builder, buffer, arguments[:2], places):
+            vector = builder.load(address, align=alignment)
+            for k, place in enumerate(own):
+                number = ir.IntType(32)(k)
+                halved = _halved(buffer)
+                value = bfloat16.widened(builder, vector, number) if halved else builder.extract_element(vector, number)
+                builder.store(value, place)
         return context.get_dummy_value()
 
-    return types.void(buffer, first, registers), emit
+    return types.void(buffer, first, registers, count), emit
 
 
-@intrinsic
-def store(typing_context: Any, registers: Any, buffer: Any, first: Any) -> Any:
-    """Store what :func:`fetch` has loaded, in one piece as well."""
+@literal_intrinsic
+def store(typing_context: Any, registers: Any, buffer: Any, first: Any, count: Any) -> Any:
+    """Store what :func:`fetch` has loaded, in as few pieces."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, alignment = _vector(context, builder, buffer, registers, *arguments[1:])
-        values = [builder.load(place) for _, place in _places(context, builder, registers, arguments[0])]
-        parts = bfloat16.pairs(builder, values) if _halved(buffer) else values
-        vector = ir.Constant(address.type.pointee, ir.Undefined)
-        for k, part in enumerate(parts):
-            vector = builder.insert_element(vector, part, ir.IntType(32)(k))
-        builder.store(vector, address, align=alignment)
+        places = _places(context, builder, registers, count, arguments[0])
+        for address, alignment, own in _pieces(context, builder, buffer, arguments[1:3], places):
+            values = [builder.load(place) for place in own]
+            vector = ir.Constant(address.type.pointee, ir.Undefined)
+            for k, part in enumerate(bfloat16.pairs(builder, values) if _halved(buffer) else values):
+                vector = builder.insert_element(vector, part, ir.IntType(32)(k))
+            builder.store(vector, address, align=alignment)
         return context.get_dummy_value()
 
-    return types.void(registers, buffer, first), emit
+    return types.void(registers, buffer, first, count), emit
 
 
 @intrinsic
@@ -169,24 +173,23 @@ def _element(context: Any, builder: Any, kind: Any, buffer: Any, i: Any) -> Any:
     return builder.gep(context.make_array(kind)(context, builder, buffer).data, [i])
 
 
-def _vector(context: Any, builder: Any, kind: Any, registers: Any, buffer: Any, first: Any) -> tuple[Any, int]:
-    """Return the address of the vector that begins at that element, and what it is a multiple of."""
-    size = _width(registers) * kind.dtype.bitwidth // 8
-    part = ir.IntType(32) if _halved(kind) else context.get_value_type(kind.dtype)
-    count = size * 8 // (32 if _halved(kind) else kind.dtype.bitwidth)
-    element = _element(context, builder, kind, buffer, first)
-    return builder.bitcast(element, ir.VectorType(part, count).as_pointer()), size
-
-
-def _width(registers: Any) -> int:
-    """Return how many elements a vector has: those of its registers' dtype that one instruction moves."""
-    return int(VECTOR_BYTES * 8 // registers.dtype.bitwidth)
-
-
-def _places(context: Any, builder: Any, kind: Any, registers: Any) -> Any:
-    """Return number and address of each of the vector's elements in a thread's own array.
+def _places(context: Any, builder: Any, kind: Any, count: Any, registers: Any) -> list[Any]:
+    """Return the addresses of that many elements in a thread's own array.
 
     All are constants, and so the compiler keeps the array in registers.
     """
-    data, number = context.make_array(kind)(context, builder, registers).data, ir.IntType(32)
-    return [(number(k), builder.gep(data, [number(k)])) for k in range(_width(kind))]
+    data = context.make_array(kind)(context, builder, registers).data
+    return [builder.gep(data, [ir.IntType(32)(k)]) for k in range(count.literal_value)]
+
+
+def _pieces(context: Any, builder: Any, kind: Any, where: Any, places: list[Any]) -> Iterator[tuple[Any, int, Any]]:
+    """Yield what an instruction each moves: address of a vector, what it is a multiple of, and its elements' places."""
+    buffer, first = where
+    part = ir.IntType(32) if _halved(kind) else context.get_value_type(kind.dtype)
+    bits = kind.dtype.bitwidth
+    count = min(len(places), VECTOR_BYTES * 8 // bits)
+    parts = count * bits // (32 if _halved(kind) else bits)
+    for begin in range(0, len(places), count):
+        element = _element(context, builder, kind, buffer, builder.add(first, first.type(begin)))
+        address = builder.bitcast(element, ir.VectorType(part, parts).as_pointer())
+        yield address, count * bits // 8, places[begin : begin + count]

@@ -10,7 +10,7 @@ import numpy as np
 from ..protocol import Run
 from .buffer import DeviceBuffer
 
-__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_before_vectors"]
+__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_a_thread", "elements_before_vectors"]
 
 BLOCK = 256
 """Threads of a block: eight warps."""
@@ -25,12 +25,16 @@ VECTOR_BYTES = 16
 """The most that one instruction of a thread loads or stores."""
 
 
-def bind(kernel: Any, block: int, buffers: Sequence[DeviceBuffer], coefficients: DeviceBuffer) -> Run:
-    """Return what launches the pass on the stream that the gradient's owner works on then."""
+def elements_a_thread(real: np.dtype[Any]) -> int:
+    """Return how many elements of a pass a thread has that computes in that dtype: one vector."""
+    return VECTOR_BYTES // real.itemsize
+
+
+def bind(kernel: Any, block: int, elements: int, buffers: Sequence[DeviceBuffer], coefficients: DeviceBuffer) -> Run:
+    """Return what launches the pass, of so many elements a thread, where the gradient's owner works then."""
     p, g, *_ = buffers
-    width = VECTOR_BYTES // coefficients.dtype.itemsize
-    head = elements_before_vectors(buffers, width)
-    vectors, rest = divmod(p.size - head, width)
+    head = elements_before_vectors(buffers, elements)
+    vectors, rest = divmod(p.size - head, elements)
     blocks = -(-(head + vectors + rest) // block)
     arguments = (*(buffer.array for buffer in buffers), coefficients.array, np.uint64(head))
 

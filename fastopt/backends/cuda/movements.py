@@ -32,8 +32,8 @@ def copy_function(a, b):  # type: ignore[no-untyped-def]
     first = (uint64(cuda.blockIdx.x) * uint64(cuda.blockDim.x) + uint64(cuda.threadIdx.x)) * _WIDTH
     if first < uint64(a.size):
         vector = cuda.local.array(WIDTH, types.float32)
-        fetch(b, first, vector)
-        store(vector, a, first)
+        fetch(b, first, vector, WIDTH)
+        store(vector, a, first, WIDTH)
 
 
 def triad_function(a, b, c):  # type: ignore[no-untyped-def]
@@ -42,11 +42,11 @@ def triad_function(a, b, c):  # type: ignore[no-untyped-def]
     if first < uint64(a.size):
         b_vector = cuda.local.array(WIDTH, types.float32)
         c_vector = cuda.local.array(WIDTH, types.float32)
-        fetch(b, first, b_vector)
-        fetch(c, first, c_vector)
+        fetch(b, first, b_vector, WIDTH)
+        fetch(c, first, c_vector, WIDTH)
         for k in range(WIDTH):
             b_vector[k] = fma(_TWO, c_vector[k], b_vector[k])
-        store(b_vector, a, first)
+        store(b_vector, a, first, WIDTH)
 
 
 def movement_signature(buffers: int) -> tuple[Any, ...]:

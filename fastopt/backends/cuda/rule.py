@@ -1,15 +1,14 @@
 """The kernel around a rule: a vector of each buffer a thread, in registers, from one load to one store.
 
-Vectors are 16 bytes, four float32 or two float64 numbers, and lie at multiples of 16 bytes. The elements before the
-first and behind the last of them are updated by a thread each. A buffer may be a slice that begins anywhere, and so the
-number of elements before the first vector is an argument; where buffers do not begin at the same distance from one, it
-is the number of all.
+Vectors are 16 bytes, four float32 or two float64 numbers, and lie at multiples of 16 bytes; `fastopt bench` measures
+other numbers beside them. The elements before the first and behind the last of them are updated by a thread each. A
+buffer may be a slice that begins anywhere, and so the number of elements before the first vector is an argument; where
+buffers do not begin at the same distance from one, it is the number of all.
 
 Parameters and gradients of bfloat16 have states of float32, and the rule computes in float32: they are converted where
-they are loaded and stored. Their vectors have four elements too, and 8 bytes. With eight, 16 bytes, a thread would hold
-twice as many numbers, and rules with two states or more need most of the registers that there are already: it would be
-spills, or half of the warps that hide the latency of memory. With four, a warp still moves whole lines of 128 bytes;
-what it takes more of, instructions, is not what a pass over memory waits for.
+they are loaded and stored. Their vectors have four elements too, and 8 bytes, so that all rules have the registers that
+the launch bounds leave them; with eight, 16 bytes, one with three states takes 72. With four, a warp still moves whole
+lines of 128 bytes; what it takes more of, instructions, is not what a pass over memory waits for.
 """
 
 from __future__ import annotations
@@ -27,11 +26,14 @@ from ..protocol import coefficient_count
 from ..source import buffer_names, element_source, positional, unique_name
 from . import launch
 from .buffer import array_type
-from .launch import BLOCKS, VECTOR_BYTES
+from .launch import BLOCKS, elements_a_thread
 from .shim import cuda, from_dtype, inlined, kernel, types
 from .words import fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic
 
-__all__ = ["compiled_pass", "pass_function", "pass_signature"]
+__all__ = ["ELEMENTS", "compiled_pass", "pass_function", "pass_signature"]
+
+ELEMENTS = (1, 2, 4, 8)
+"""How many a thread may have."""
 
 _KERNEL = """\
 def {name}({buffers}, coefficients, head, zero_grad):
@@ -46,7 +48,7 @@ def {name}({buffers}, coefficients, head, zero_grad):
 {stores}
         if zero_grad:
 {zeros}
-            store(g_vector, g, first)
+            store(g_vector, g, first, {width})
     else:
         i = thread - vectors
         if i >= head:
@@ -60,14 +62,20 @@ def {name}({buffers}, coefficients, head, zero_grad):
 """
 
 
-def compiled_pass(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, int]:
-    """Return the kernel ``(p, g, *states, coefficients, head, zero_grad)``, and the threads of its blocks."""
-    return _compiled(rule, dtype, launch.BLOCK), launch.BLOCK
+def compiled_pass(rule: Rule, dtype: np.dtype[Any], elements: int | None = None) -> tuple[Any, int, int]:
+    """Return the kernel ``(p, g, *states, coefficients, head, zero_grad)``, its blocks' threads and these' elements."""
+    usual = elements_a_thread(state_dtype(dtype))
+    elements = usual if elements is None else elements
+    if elements not in ELEMENTS or elements * dtype.itemsize < 4:
+        raise ValueError(f"elements: got {elements}, expected 1, 2, 4 or 8, and of {dtype.name} at least 4 bytes")
+    return _compiled(rule, dtype, launch.BLOCK, elements), launch.BLOCK, elements
 
 
 @cache
-def _compiled(rule: Rule, dtype: np.dtype[Any], block: int) -> Any:
-    return kernel(pass_function(rule, dtype), pass_signature(rule, dtype), (block, BLOCKS[dtype.name]))
+def _compiled(rule: Rule, dtype: np.dtype[Any], block: int, elements: int) -> Any:
+    registers = max(1, elements // elements_a_thread(state_dtype(dtype)))  # that a thread needs, times the usual ones
+    bounds = block, max(1, BLOCKS[dtype.name] // registers)
+    return kernel(pass_function(rule, dtype, elements), pass_signature(rule, dtype), bounds)
 
 
 def pass_signature(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, ...]:
@@ -76,13 +84,13 @@ def pass_signature(rule: Rule, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return (*[array_type(dtype)] * 2, *states_and_coefficients, types.uint64, types.boolean)
 
 
-def pass_function(rule: Rule, dtype: np.dtype[Any]) -> Callable[..., None]:
-    """Return the kernel as a Python function.
+def pass_function(rule: Rule, dtype: np.dtype[Any], elements: int | None = None) -> Callable[..., None]:
+    """Return the kernel as a Python function, of so many elements a thread: 1, 2, 4 or 8; the usual ones if None.
 
     Indices are unsigned, since a signed one might count from the end of an array.
     """
     real = state_dtype(dtype)
-    name, width = unique_name(rule, _KERNEL), VECTOR_BYTES // real.itemsize
+    name, width = unique_name(rule, _KERNEL), elements or elements_a_thread(real)
     space: dict[str, Any] = {
         "__name__": rule.update.__module__,
         "rule": inlined(positional(rule.update)),
@@ -111,15 +119,16 @@ def _source(rule: Rule, name: str, width: int) -> str:
     vectors = ", ".join(f"{buffer}_vector" for buffer in buffers)
     return element_source(rule, f"{name}_element") + _KERNEL.format(
         name=name,
+        width=width,
         buffers=", ".join(buffers),
         values=", ".join(f"coefficients[{k}]" for k in range(coefficient_count(rule))),
         fetches="\n".join(
             f"        {buffer}_vector = cuda.local.array({width}, REAL)\n"
-            f"        fetch({buffer}, first, {buffer}_vector)"
+            f"        fetch({buffer}, first, {buffer}_vector, {width})"
             for buffer in buffers
         ),
         elements="\n".join(f"        element({vectors}, {k}, values)" for k in range(width)),
-        stores="\n".join(f"        store({buffer}_vector, {buffer}, first)" for buffer in updated),
+        stores="\n".join(f"        store({buffer}_vector, {buffer}, first, {width})" for buffer in updated),
         zeros="\n".join(f"            g_vector[{k}] = ZERO" for k in range(width)),
         fetches_of_one="\n".join(
             f"            {buffer}_one = cuda.local.array(1, REAL)\n"

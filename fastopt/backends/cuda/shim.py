@@ -27,7 +27,7 @@ from numba.cuda.np.numpy_support import from_dtype
 from . import dlpack
 
 if not (simulated := bool(config.ENABLE_CUDASIM)):
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import _intrinsic, intrinsic
     from numba.cuda.typing.templates import infer_global, make_intrinsic_template
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "intrinsic",
     "is_capturing",
     "kernel",
+    "literal_intrinsic",
     "make_context_current",
     "memory_is_kept",
     "new_stream",
@@ -146,6 +147,11 @@ class _Compiled:
                 warnings.simplefilter("ignore", cuda_errors.NumbaPerformanceWarning)
                 self._launches[configuration] = self.dispatcher[configuration]
         return self._launches[configuration]
+
+
+def literal_intrinsic(function: Callable[..., Any]) -> Any:
+    """Make an intrinsic of the function, which is given the types of numbers in a kernel's source with their values."""
+    return _intrinsic(target="cuda", prefer_literal=True)(function)
 
 
 def stands_for(function: Callable[..., Any]) -> Callable[[Any], Any]:

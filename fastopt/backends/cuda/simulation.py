@@ -26,15 +26,15 @@ __all__ = [
 ]
 
 
-def fetch(buffer: Any, first: Any, registers: Any) -> None:
+def fetch(buffer: Any, first: Any, registers: Any, count: int) -> None:
     """Load a vector of elements."""
-    for k in range(len(registers)):
+    for k in range(count):
         registers[k] = fetch_one(buffer, int(first) + k)
 
 
-def store(registers: Any, buffer: Any, first: Any) -> None:
+def store(registers: Any, buffer: Any, first: Any, count: int) -> None:
     """Store a vector of elements."""
-    for k in range(len(registers)):
+    for k in range(count):
         store_one(registers[k], buffer, int(first) + k)
 
 

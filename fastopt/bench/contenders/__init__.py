@@ -55,7 +55,7 @@ class Contender:
     name
         What tables and ``--peers`` call it.
     role
-        ``"own"``, ``"peer"`` or ``"roof"``; on a GPU ``"twin"`` and ``"device"`` too.
+        ``"own"``, ``"peer"`` or ``"roof"``; on a GPU ``"twin"``, ``"variant"`` and ``"device"`` too.
     module
         Of this package; has the classes.
     needs
@@ -127,6 +127,10 @@ def _torch_gpu(name: str, rules: tuple[str, ...], kinds: tuple[str, ...], **opti
     return _gpu(name, "peer", "cuda_torch", rules, kinds, "torch", **options)
 
 
+def _elements(count: int) -> Contender:
+    return _gpu(f"elements-{count}", "variant", "cuda", ("sgd", "adam"), ("step",), elements=count)
+
+
 def _trains(name: str, module: str, *needs: str, **options: Any) -> Contender:
     return Contender(name, "peer", module, needs, options, trains=True)
 
@@ -160,6 +164,7 @@ CONTENDERS: dict[str, Contender] = {
         _gpu("device", "device", "cuda_memory", tuple(MOVED), ("memory",)),
         _gpu("cuda-roof", "roof", "cuda", None, ("step", "graph", "launch"), roof=True),
         _gpu("fastopt-cuda", "own", "cuda", None, _GPU_STEPS, backend="cuda", trains=True),
+        *(_elements(count) for count in (1, 2, 4, 8)),
         _gpu("cuda-c", "twin", "cuda_c", tuple(RULES), _GPU_PEER_KINDS, "cuda.bindings"),
         _torch_gpu("torch-gpu-foreach", _TORCH_RULES, _GPU_STEPS, foreach=True),
         _torch_gpu("torch-gpu-fused", _TORCH_FUSED_RULES, _GPU_STEPS, fused=True),
@@ -201,8 +206,9 @@ def step_contenders() -> list[str]:
 
 
 def gpu_contenders() -> list[str]:
-    """Return the peers that take steps on a GPU, the kernels in CUDA C first."""
-    return [c.name for c in CONTENDERS.values() if c.role in ("twin", "peer") and c.steps and c.device == "cuda"]
+    """Return who takes steps on a GPU beside fastopt: variants of its kernels, those in CUDA C, peers."""
+    roles = ("variant", "twin", "peer")
+    return [c.name for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
 
 
 def train_contenders(own: Iterable[str]) -> list[str]:

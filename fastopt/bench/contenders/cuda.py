@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ... import Optimizer
-from ...backends import get_backend
+from ...backends import Backend, get_backend
 from ...settings import find_rule
 from ..cases import BLOCK, GpuCase
 from ..roof import roof_rule
@@ -42,16 +42,26 @@ class ArrayStepper(base.DeviceStepper):
 
 
 class Stepper(ArrayStepper):
-    """``Optimizer(p, rule, backend="cuda").step(g)``."""
+    """``Optimizer(p, rule, backend="cuda").step(g)``, with so many elements a thread where that is given."""
 
-    def __init__(self, case: GpuCase, p: Array, g: Array, *, backend: str = "cuda", roof: bool = False) -> None:
+    def __init__(
+        self,
+        case: GpuCase,
+        p: Array,
+        g: Array,
+        *,
+        backend: str = "cuda",
+        elements: int | None = None,
+        roof: bool = False,
+    ) -> None:
         rule = find_rule(case.rule)
         if roof:
             rule = roof_rule(rule)
-        self._rule, self._dtype = rule, np.dtype(case.dtype)
+        self._rule, self._dtype, self._elements = rule, np.dtype(case.dtype), elements
         self._start = p
         self._p, self._g = buffer_of(case, p), buffer_of(case, g)
-        self._optimizer: Any = Optimizer(self._p, rule, backend=backend)
+        own = backend if elements is None else _backend_with(elements)
+        self._optimizer: Any = Optimizer(self._p, rule, backend=own)
 
     def step(self) -> None:
         self._optimizer.step(self._g)
@@ -59,7 +69,7 @@ class Stepper(ArrayStepper):
     def facts(self) -> dict[str, Any] | None:
         from ...backends.cuda.facts import pass_facts
 
-        return pass_facts(self._rule, self._dtype)
+        return pass_facts(self._rule, self._dtype, self._elements)
 
     @classmethod
     def graph(cls, steppers: Sequence[base.DeviceStepper]) -> Callable[[], None]:
@@ -88,6 +98,12 @@ class Stepper(ArrayStepper):
         saved = self._optimizer.state_dict()
         states = {name: np.zeros(self._p.size, self._dtype) for name in saved["state"]}
         self._optimizer.load_state_dict({**saved, "step": 0, "state": states})
+
+
+def _backend_with(elements: int) -> Backend:
+    from ...backends.cuda.backend import CudaBackend
+
+    return cast(Backend, CudaBackend(elements))  # whose arrays are not NumPy's
 
 
 def buffer_of(case: GpuCase, block: Array) -> Any:
