@@ -34,12 +34,14 @@ def pass_ptx(name, dtype, architecture, elements=None):
     return cuda.compile_ptx(pass_function(rule, dtype, elements), pass_signature(rule, dtype), cc=architecture)[0]
 
 
-def assembled_pass(name, dtype, architecture):
+def assembled_pass(name, dtype, architecture, elements=None):
     """Return registers and bytes of memory of the rule's kernel, as it is launched."""
-    from fastopt.backends.cuda.launch import BLOCK, BLOCKS
+    from fastopt.backends.cuda.launch import elements_a_thread, launch_bounds
 
-    bounds = f".maxntid {BLOCK}, 1, 1\n.minnctapersm {BLOCKS[dtype]}\n"
-    return assembled(pass_ptx(name, dtype, architecture), architecture, bounds)
+    real = state_dtype(dtype_of(dtype))
+    threads, blocks = launch_bounds(dtype_of(dtype), real, elements or elements_a_thread(real))
+    bounds = f".maxntid {threads}, 1, 1\n.minnctapersm {blocks}\n"
+    return assembled(pass_ptx(name, dtype, architecture, elements), architecture, bounds)
 
 
 @cache

@@ -1,5 +1,8 @@
 """Captured graphs in the simulator, whose captures keep launches and run none; `test_cuda.py` runs this."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from conftest import HYPER, bits, draw, needs
@@ -190,6 +193,19 @@ def test_a_limit_that_comes_later_is_one_from_then_on():
     for optimizer in (late, early):
         optimizer.step(DeviceArray(draw(1, 9)))
     assert bits(*contents(late).values()) == bits(*contents(early).values())
+
+
+@pytest.mark.parametrize("change", [{"max_norm": None}, {"skip_nonfinite": True}])
+def test_a_gradient_whose_norm_was_limited_is_not_kept(change):
+    optimizer, gradients = new(max_norm=0.5), DeviceArray(draw(1, 9))
+    optimizer.step(gradients)
+    for name, value in change.items():
+        setattr(optimizer, name, value)
+    optimizer.step(DeviceArray(draw(2, 9)))
+    kept = weakref.ref(gradients)
+    del gradients
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_whole_step_is_not_captured_since_its_coefficients_would_stay():

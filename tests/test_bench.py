@@ -26,6 +26,7 @@ from fastopt.bench.contenders import (
     CONTENDERS,
     Contender,
     choose_peers,
+    gpu_contenders,
     make_stepper,
     make_trainer,
     train_contenders,
@@ -238,6 +239,11 @@ def test_a_peer_runs_the_rules_that_it_has():
     assert not CONTENDERS["torch-fused"].runs(StepCase("rmsprop", "float32", 10))
     assert not CONTENDERS["deepspeed"].runs(StepCase("adam", "float64", 10))
     assert CONTENDERS["fastopt-numba"].runs(StepCase("mine.py:drag", "float32", 10))
+
+
+def test_variants_of_our_own_kernels_take_part_where_they_are_named():
+    assert "elements-2" not in choose_peers(["all"], gpu_contenders())
+    assert choose_peers(["elements"], gpu_contenders()) == [f"elements-{count}" for count in (1, 2, 4, 8)]
 
 
 def test_peers_are_chosen_by_name_and_family():

@@ -78,7 +78,7 @@ def test_other_numbers_of_elements_move_in_pieces_of_up_to_16_bytes(dtype, eleme
     alone = 14 if elements == 1 else 0
     assert sum(n for name, n in counts.items() if re.fullmatch(pattern, name)) == int(count) + alone
     assert ".local" not in ptx
-    assert cuda_ptx.assembled(ptx, architecture)[1] == 0
+    assert cuda_ptx.assembled_pass("adam", dtype, architecture, elements)[1] == 0
 
 
 @needs_compiler

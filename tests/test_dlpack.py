@@ -90,11 +90,36 @@ def test_the_memory_is_given_back_once_when_nobody_looks_at_it_any_more(versione
 
 def test_what_is_under_way_is_waited_for_before_the_memory_is_given_back():
     exporter, deleted = Exporter(), []
-    exported = read(exporter.capsule(), exporter, lambda: deleted.append(exporter.deleted))
+    exported = read(exporter.capsule(), exporter, lambda: deleted.append(exporter.deleted) is None)
     assert deleted == []
     del exported
     gc.collect()
     assert (deleted, exporter.deleted) == ([0], 1)
+
+
+def test_what_cannot_be_waited_for_is_given_back_with_the_next():
+    early, late, may_wait = Exporter(), Exporter(), []
+    exported = read(early.capsule(), early, lambda: bool(may_wait))
+    del exported
+    gc.collect()
+    assert early.deleted == 0
+    may_wait.append(True)
+    exported = read(late.capsule(), late)
+    del exported
+    gc.collect()
+    assert (early.deleted, late.deleted) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_wait_that_fails_keeps_no_memory():
+    def fail():
+        raise RuntimeError("the stream is gone")
+
+    exporter = Exporter()
+    exported = read(exporter.capsule(), exporter, fail)
+    del exported
+    gc.collect()
+    assert exporter.deleted == 1
 
 
 def test_memory_that_needs_no_giving_back_is_read_too():

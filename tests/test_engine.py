@@ -207,7 +207,7 @@ def test_vector_widths_change_no_bit(dtype, monkeypatch):
 
     results = []
     for level in CBackend.levels():
-        monkeypatch.setattr("fastopt.optim.optimizer.get_backend", lambda name, level=level: CBackend(level))
+        monkeypatch.setattr("fastopt.optim.optimizer.backend_of", lambda name, level=level: CBackend(level))
         results.append([trained("c", dtype), trained("c", dtype, sizes=(*IN_PARTS[3], 10))])
     assert all(result == results[0] for result in results)
 

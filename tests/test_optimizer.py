@@ -10,6 +10,7 @@ from conftest import DTYPES, HYPER, bits, contents, draw
 
 from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend
+from fastopt.backends.reference import ReferenceBackend
 
 ABOVE_PARALLEL = 100_003
 
@@ -110,6 +111,12 @@ def test_gradients_may_come_in_another_buffer_each_step(backend):
 
 def test_a_backend_may_be_an_object(backend):
     assert train(3, get_backend(backend)) == train(3, backend)
+
+
+@pytest.mark.parametrize("given", [5, ReferenceBackend])
+def test_what_is_no_backend_is_refused(given):
+    with pytest.raises(TypeError, match=r"backend: got .*, expected one of numba, c, cuda, reference, or a backend"):
+        Optimizer(draw(0, 8), backend=given)
 
 
 def test_repr_says_size_dtype_rule_and_hyper_parameters():

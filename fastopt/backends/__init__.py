@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "Trainer",
     "available_cores",
+    "backend_of",
     "coefficient_count",
     "default_backend",
     "describe_backend",
@@ -63,6 +64,21 @@ def get_backend(name: str | None = None) -> Backend:
     except ImportError as error:
         raise ImportError(f"the {name} backend is missing: {error}; {remedy}") from error
     return backend
+
+
+def backend_of(given: str | Backend | None) -> Backend:
+    """Return the backend of that name, the default one, or the given one itself.
+
+    Raises
+    ------
+    TypeError
+        It is neither a name nor a backend.
+    """
+    if given is None or isinstance(given, str):
+        return get_backend(given)
+    if isinstance(given, type) or not all(hasattr(given, name) for name in ("device", "kernel", "sum_of_squares")):
+        raise TypeError(f"backend: got {given!r}, expected one of {', '.join(BACKENDS)}, or a backend that was made")
+    return given
 
 
 @cache

@@ -22,7 +22,6 @@ class Launches:
     def __init__(self, device: Device, spans: Spans, dtype: np.dtype[Any]) -> None:
         self._device, self._spans, self._dtype = device, spans, dtype
         self._limiter: Callable[[Sequence[Array]], Callable[[], None]] | None = None
-        self._limit: tuple[object, Callable[[], None]] | None = None
 
     def allot(self) -> None:
         """Take the memory that limits of norms need; none can be had while a graph is captured."""
@@ -43,12 +42,9 @@ class Launches:
     def _limit_of_bound(self) -> Callable[[], None] | None:
         """Return what limits the norms of the gradients at hand."""
         self.allot()
-        if self._limiter is None:
-            return None
-        if self._limit is None or self._limit[0] is not self._spans.buffer:
-            gradients = [span.gradients for span in self._spans.list]
-            self._limit = self._spans.buffer, self._limiter(gradients)
-        return self._limit[1]
+        if self._spans.limit is None and self._limiter is not None:
+            self._spans.limit = self._limiter([span.gradients for span in self._spans.list])
+        return self._spans.limit
 
 
 def _launch(limit: Callable[[], None] | None, runs: Sequence[Run], zero_grad: bool) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._bfloat16 import state_dtype
 from .._errors import whole_number
-from ..backends import Backend, NetworkSpec, Trainer, available_cores, get_backend
+from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of
 from ..buffers import Layout, Segment
 from ..clipping import clip_factors
 from ..memory import Memory, memory_of
@@ -49,7 +49,7 @@ class Optimizer:
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
     backend : {"numba", "c", "cuda", "reference"} or Backend, optional
-        Numba by default, C where Numba is missing. An object, where a backend is to be made in a way of its own.
+        Numba by default, C where Numba is missing. Or a backend that was made with other options than the usual ones.
     threads : int, optional
         Threads of a pass; by default the processors of this process. Small buffers are updated by one.
     clip_value : float, optional
@@ -110,7 +110,7 @@ class Optimizer:
         zero_grad: bool = False,
         **hyper: Any,
     ) -> None:
-        self._backend: Backend = get_backend(backend) if backend is None or isinstance(backend, str) else backend
+        self._backend = backend_of(backend)
         self._memory: Memory = memory_of(self._backend)
         self.parameters = parameters
         self._parameters = self._memory.take("parameters", parameters)

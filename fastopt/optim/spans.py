@@ -59,6 +59,8 @@ class Spans:
         The same gradient as passes take it.
     table : Coefficients
         Where the spans' coefficients lie.
+    limit : callable or None
+        What limits the norms of the gradient on its device, once it was asked for.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Spans:
         self._pack: Callable[..., None] = struct.Struct(f"{self._columns}{self._dtype.char}").pack_into
         self.list: list[Span] = []
         self.bound: Any = None
+        self.limit: Callable[[], None] | None = None
 
     def cut(self, layout: Layout, kind: Callable[[Segment], object]) -> None:
         """Make spans of a layout's segments: neighbours of one kind are one span."""
@@ -95,7 +98,7 @@ class Spans:
             "gradients", gradients, dtype=parameters.dtype, size=parameters.size, writable=writable
         )
         self._memory.check_disjoint({"gradients": buffer, "parameters": parameters, **self._states})
-        self.bound = None  # until all spans are bound: an exception may come between two
+        self.bound = self.limit = None  # until all spans are bound: an exception may come between two
         for span in self.list:
             buffers = (parameters[span.where], buffer[span.where], *span.states)
             span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.read), buffers[1], None

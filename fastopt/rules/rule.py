@@ -66,14 +66,16 @@ class Rule:
 
     def at_step(self, t: int, hyper: Mapping[str, Hyper]) -> tuple[float, ...]:
         """Return the coefficients of step `t` (from 1), in the order of `coefficient_names`."""
-        return self.steps_with(hyper)(t, hyper["lr"])
+        return _picker(self.coefficient_names)(self._coefficients(t, **_own(hyper)))
 
-    def steps_with(self, hyper: Mapping[str, Hyper]) -> Callable[[int, Hyper], tuple[float, ...]]:
-        """Return what gives the coefficients of step t at a learning rate, in no more time than Python needs."""
-        own = {name: value for name, value in hyper.items() if name != "weight_decay"}  # that is the pass's business
-        function, in_order = self._coefficients, _picker(self.coefficient_names)
+    def steps_with(self, hyper: Mapping[str, Hyper]) -> Callable[[int, float], tuple[float, ...]]:
+        """Return what gives the coefficients of step t at a learning rate, the others being what they are now.
 
-        def at_step(t: int, lr: Hyper) -> tuple[float, ...]:
+        What does not change from step to step is done here, once: a call is most of a step of few parameters.
+        """
+        own, function, in_order = _own(hyper), self._coefficients, _picker(self.coefficient_names)
+
+        def at_step(t: int, lr: float) -> tuple[float, ...]:
             own["lr"] = lr
             return in_order(function(t, **own))
 
@@ -89,6 +91,11 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.equation}>"
+
+
+def _own(hyper: Mapping[str, Hyper]) -> dict[str, Hyper]:
+    """Return the hyper-parameters that are the rule's business, which weight decay is not: it is the pass's."""
+    return {name: value for name, value in hyper.items() if name != "weight_decay"}
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -101,11 +102,11 @@ def export(array: Any, stream: int | None) -> Any:
         return array.__dlpack__(stream=on)
 
 
-def read(capsule: Any, owner: Any, wait: Callable[[], object] | None = None) -> Export:
+def read(capsule: Any, owner: Any, wait: Callable[[], bool] | None = None) -> Export:
     """Return what the capsule holds, and mark it as read; its deleter is called when the result's `held` goes.
 
     `wait` is called before the deleter, for work that may still be under way in memory which the exporter would then
-    use for something else.
+    use for something else. Where it returns False, the memory is kept until the next is given back.
 
     Raises
     ------
@@ -140,15 +141,27 @@ def read(capsule: Any, owner: Any, wait: Callable[[], object] | None = None) -> 
 class _Held:
     """The exporter's memory, for as long as this lives; at the end of the process nothing is given back."""
 
-    def __init__(self, deleter: Any, managed: int, wait: Callable[[], object] | None) -> None:
+    def __init__(self, deleter: Any, managed: int, wait: Callable[[], bool] | None) -> None:
         if deleter:
             weakref.finalize(self, _give_back, deleter, managed, wait).atexit = False
 
 
-def _give_back(deleter: Any, managed: int, wait: Callable[[], object] | None) -> None:
-    if wait is not None:
-        wait()
-    deleter(managed)
+_due: deque[tuple[Any, int, Callable[[], bool] | None]] = deque()
+
+
+def _give_back(*memory: Any) -> None:
+    """Give that memory back, and what could not be waited for before."""
+    _due.append(memory)
+    for _ in range(len(_due)):
+        deleter, managed, wait = _due.popleft()
+        over = True
+        try:
+            over = wait is None or wait()
+        finally:  # where there is nothing left to wait for, as on a stream that is gone, it is given back as well
+            if over:
+                deleter(managed)
+            else:
+                _due.append((deleter, managed, wait))
 
 
 def _dtype(described: _DataType) -> np.dtype[Any]:

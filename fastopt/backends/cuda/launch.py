@@ -10,7 +10,7 @@ import numpy as np
 from ..protocol import Run
 from .buffer import DeviceBuffer
 
-__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_a_thread", "elements_before_vectors"]
+__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_a_thread", "elements_before_vectors", "launch_bounds"]
 
 BLOCK = 256
 """Threads of a block: eight warps."""
@@ -28,6 +28,11 @@ VECTOR_BYTES = 16
 def elements_a_thread(real: np.dtype[Any]) -> int:
     """Return how many elements of a pass a thread has that computes in that dtype: one vector."""
     return VECTOR_BYTES // real.itemsize
+
+
+def launch_bounds(dtype: np.dtype[Any], real: np.dtype[Any], elements: int) -> tuple[int, int]:
+    """Return a block's threads, and how many blocks a multiprocessor holds at the least: fewer of more registers."""
+    return BLOCK, max(1, BLOCKS[dtype.name] // max(1, elements // elements_a_thread(real)))
 
 
 def bind(kernel: Any, block: int, elements: int, buffers: Sequence[DeviceBuffer], coefficients: DeviceBuffer) -> Run:
@@ -50,7 +55,7 @@ def elements_before_vectors(buffers: Sequence[DeviceBuffer], width: int) -> int:
     size = buffers[0].size
     item_sizes = [buffer.dtype.itemsize for buffer in buffers]
     distances = {
-        -buffer.address % (width * item_size) // item_size
+        -buffer.address % min(VECTOR_BYTES, width * item_size) // item_size
         for buffer, item_size in zip(buffers, item_sizes, strict=True)
     }
     return min(size, distances.pop()) if len(distances) == 1 else size

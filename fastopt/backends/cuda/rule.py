@@ -6,9 +6,9 @@ buffer may be a slice that begins anywhere, and so the number of elements before
 buffers do not begin at the same distance from one, it is the number of all.
 
 Parameters and gradients of bfloat16 have states of float32, and the rule computes in float32: they are converted where
-they are loaded and stored. Their vectors have four elements too, and 8 bytes, so that all rules have the registers that
-the launch bounds leave them; with eight, 16 bytes, one with three states takes 72. With four, a warp still moves whole
-lines of 128 bytes; what it takes more of, instructions, is not what a pass over memory waits for.
+they are loaded and stored. Their vectors have four elements too, and 8 bytes: with eight, 16 bytes, a rule with three
+states would spill in the 64 registers that the launch bounds leave a thread. With four, a warp still moves whole lines
+of 128 bytes; what it takes more of, instructions, is not what a pass over memory waits for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..protocol import coefficient_count
 from ..source import buffer_names, element_source, positional, unique_name
 from . import launch
 from .buffer import array_type
-from .launch import BLOCKS, elements_a_thread
+from .launch import elements_a_thread, launch_bounds
 from .shim import cuda, from_dtype, inlined, kernel, types
 from .words import fetch, fetch_one, fma, same_dtype, store, store_one, strict_arithmetic
 
@@ -63,18 +63,17 @@ def {name}({buffers}, coefficients, head, zero_grad):
 
 
 def compiled_pass(rule: Rule, dtype: np.dtype[Any], elements: int | None = None) -> tuple[Any, int, int]:
-    """Return the kernel ``(p, g, *states, coefficients, head, zero_grad)``, its blocks' threads and these' elements."""
-    usual = elements_a_thread(state_dtype(dtype))
-    elements = usual if elements is None else elements
-    if elements not in ELEMENTS or elements * dtype.itemsize < 4:
-        raise ValueError(f"elements: got {elements}, expected 1, 2, 4 or 8, and of {dtype.name} at least 4 bytes")
+    """Return the kernel ``(p, g, *states, coefficients, head, zero_grad)``, threads a block and elements a thread."""
+    elements = elements_a_thread(state_dtype(dtype)) if elements is None else elements
+    allowed = [count for count in ELEMENTS if count * dtype.itemsize >= 4]  # words are the least that is moved
+    if elements not in allowed:
+        raise ValueError(f"elements: got {elements}, expected one of {allowed} of {dtype.name}")
     return _compiled(rule, dtype, launch.BLOCK, elements), launch.BLOCK, elements
 
 
 @cache
 def _compiled(rule: Rule, dtype: np.dtype[Any], block: int, elements: int) -> Any:
-    registers = max(1, elements // elements_a_thread(state_dtype(dtype)))  # that a thread needs, times the usual ones
-    bounds = block, max(1, BLOCKS[dtype.name] // registers)
+    bounds = launch_bounds(dtype, state_dtype(dtype), elements)
     return kernel(pass_function(rule, dtype, elements), pass_signature(rule, dtype), bounds)
 
 

@@ -274,11 +274,13 @@ def synchronize() -> None:
     cuda.synchronize()
 
 
-def wait_for(pointer: int | None) -> None:
-    """Wait for a stream's work, unless it is being captured, when there is none under way."""
+def wait_for(pointer: int | None) -> bool:
+    """Wait for a stream's work; return False, at once, where waiting would break the capture of a graph."""
     of_pointer = stream(pointer)
-    if not is_capturing(of_pointer):
-        of_pointer.synchronize()
+    if is_capturing(of_pointer):
+        return False
+    of_pointer.synchronize()
+    return True
 
 
 def make_context_current() -> None:

@@ -206,9 +206,10 @@ def step_contenders() -> list[str]:
 
 
 def gpu_contenders() -> list[str]:
-    """Return who takes steps on a GPU beside fastopt: variants of its kernels, those in CUDA C, peers."""
-    roles = ("variant", "twin", "peer")
-    return [c.name for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
+    """Return who takes steps on a GPU beside fastopt: kernels in CUDA C first, variants of its own last."""
+    roles = ("twin", "peer", "variant")
+    found = [c for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
+    return [c.name for c in sorted(found, key=lambda contender: contender.role == "variant")]
 
 
 def train_contenders(own: Iterable[str]) -> list[str]:
@@ -219,6 +220,8 @@ def train_contenders(own: Iterable[str]) -> list[str]:
 
 def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
     """Return the peers among `known` that are meant: ``all``, ``none``, names, or the first part of names.
+
+    Variants of fastopt's own kernels are meant where they are named.
 
     Raises
     ------
@@ -235,12 +238,18 @@ def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
         found = {
             peer
             for peer in known
-            if name == "all" or peer == name or (name not in known and peer.startswith(f"{name}-"))
+            if (name == "all" and not _is_variant(peer))
+            or peer == name
+            or (name not in known and peer.startswith(f"{name}-"))
         }
         if not found and name != "none":
             raise unknown_name("peer", name, ["all", "none", *known])
         meant |= found
     return [peer for peer in known if peer in meant]
+
+
+def _is_variant(name: str) -> bool:
+    return name in CONTENDERS and CONTENDERS[name].role == "variant"
 
 
 def make_stepper(contender: Contender) -> Callable[..., Stepper]:
