@@ -110,14 +110,12 @@ def fetch(typing_context: Any, buffer: Any, first: Any, registers: Any, count: A
     """Load that many elements from `first` on; the address has to be a multiple of their size, or of 16 bytes."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        element = bfloat16.widened if _halved(buffer) else ir.IRBuilder.extract_element
         places = _places(context, builder, registers, count, arguments[2])
         for address, alignment, own in _pieces(context, builder, buffer, arguments[:2], places):
             vector = builder.load(address, align=alignment)
             for k, place in enumerate(own):
-                number = ir.IntType(32)(k)
-                halved = _halved(buffer)
-                value = bfloat16.widened(builder, vector, number) if halved else builder.extract_element(vector, number)
-                builder.store(value, place)
+                builder.store(element(builder, vector, ir.IntType(32)(k)), place)
         return context.get_dummy_value()
 
     return types.void(buffer, first, registers, count), emit

@@ -24,7 +24,6 @@ from ...rules import Rule
 from ...rules.vocabulary import clip
 from ..protocol import coefficient_count
 from ..source import buffer_names, element_source, positional, unique_name
-from . import launch
 from .buffer import array_type
 from .launch import elements_a_thread, launch_bounds
 from .shim import cuda, from_dtype, inlined, kernel, types
@@ -68,12 +67,12 @@ def compiled_pass(rule: Rule, dtype: np.dtype[Any], elements: int | None = None)
     allowed = [count for count in ELEMENTS if count * dtype.itemsize >= 4]  # words are the least that is moved
     if elements not in allowed:
         raise ValueError(f"elements: got {elements}, expected one of {allowed} of {dtype.name}")
-    return _compiled(rule, dtype, launch.BLOCK, elements), launch.BLOCK, elements
+    bounds = launch_bounds(dtype, state_dtype(dtype), elements)
+    return _compiled(rule, dtype, elements, bounds), bounds[0], elements
 
 
 @cache
-def _compiled(rule: Rule, dtype: np.dtype[Any], block: int, elements: int) -> Any:
-    bounds = launch_bounds(dtype, state_dtype(dtype), elements)
+def _compiled(rule: Rule, dtype: np.dtype[Any], elements: int, bounds: tuple[int, int]) -> Any:
     return kernel(pass_function(rule, dtype, elements), pass_signature(rule, dtype), bounds)
 
 

@@ -164,12 +164,12 @@ CONTENDERS: dict[str, Contender] = {
         _gpu("device", "device", "cuda_memory", tuple(MOVED), ("memory",)),
         _gpu("cuda-roof", "roof", "cuda", None, ("step", "graph", "launch"), roof=True),
         _gpu("fastopt-cuda", "own", "cuda", None, _GPU_STEPS, backend="cuda", trains=True),
-        *(_elements(count) for count in (1, 2, 4, 8)),
         _gpu("cuda-c", "twin", "cuda_c", tuple(RULES), _GPU_PEER_KINDS, "cuda.bindings"),
         _torch_gpu("torch-gpu-foreach", _TORCH_RULES, _GPU_STEPS, foreach=True),
         _torch_gpu("torch-gpu-fused", _TORCH_FUSED_RULES, _GPU_STEPS, fused=True),
         _torch_gpu("torch-gpu-compile", _TORCH_RULES, ("step", "overhead"), compiled=True, dtypes=_F32),
         _gpu("cupy", "peer", "cuda_cupy", _CUPY_RULES, _GPU_PEER_KINDS, "cupy"),
+        *(_elements(count) for count in (1, 2, 4, 8)),
         _torch_trains_on_gpu("torch-gpu"),
         _torch_trains_on_gpu("torch-gpu-compiled-step", form="compiled"),
         _torch_trains_on_gpu("torch-gpu-graph", form="graph"),
@@ -208,8 +208,7 @@ def step_contenders() -> list[str]:
 def gpu_contenders() -> list[str]:
     """Return who takes steps on a GPU beside fastopt: kernels in CUDA C first, variants of its own last."""
     roles = ("twin", "peer", "variant")
-    found = [c for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
-    return [c.name for c in sorted(found, key=lambda contender: contender.role == "variant")]
+    return [c.name for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
 
 
 def train_contenders(own: Iterable[str]) -> list[str]:
