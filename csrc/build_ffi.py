@@ -1,11 +1,20 @@
-"""Builds ``fastopt._c`` with cffi: the public header is the declaration, and nothing is declared twice."""
+"""Builds ``fastopt._c`` with cffi: the public header is the declaration, and nothing is declared twice.
+
+The passes are generated first, from the rules' Python functions.
+"""
 
 import re
+import sys
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from fastopt.translate import built_in_sweeps, constants_source, passes_source, table_source  # noqa: E402
+
+GENERATED = HERE / "generated"
 COMPILE_ARGS = ["-O3", "-std=gnu99", "-fno-math-errno", "-ffp-contract=off"]
 """No contraction: the bits are those of the rule as it is written. No errno: ``sqrtf`` becomes an instruction."""
 
@@ -18,6 +27,16 @@ def declarations(header: str) -> str:
     return "\n".join(kept)
 
 
+def generate() -> None:
+    """Write what C takes from Python."""
+    sweeps = built_in_sweeps().values()
+    GENERATED.mkdir(exist_ok=True)
+    texts = {"constants": constants_source(), "passes": passes_source(sweeps), "rules": table_source(sweeps)}
+    for name, text in texts.items():
+        (GENERATED / f"{name}.inc").write_text(text, encoding="utf-8")
+
+
+generate()
 ffi = FFI()
 ffi.cdef(declarations((HERE / "fastopt.h").read_text()))
 ffi.set_source(

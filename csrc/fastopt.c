@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "flush.h"
@@ -13,13 +14,11 @@
 #include <omp.h>
 #endif
 
-/* The first coefficients of every pass; the rule's own follow. */
-enum { GRAD_SCALE, CLIP_VALUE, WEIGHT_DECAY, DECAY_FACTOR, PASS_COEFFICIENTS };
+#include "generated/constants.inc"
 
-/* As many states as the RULE_ macros of pass.inc go to. */
-enum { MOST_STATES = 3 };
+enum { MOST_STATES = 16, MOST_LEVELS = 3 };
 
-enum { BLOCK = 2048, LANES = 64, CHUNK = 16384, PARALLEL_FROM = 32768 };
+enum { BLOCK = 2048, PARALLEL_FROM = 32768 };
 
 /* A pass fetches what it needs so many bytes later, a group of elements at a time: each page of each stream is new to the
  * processor's own prefetching, and the square roots leave it no room to wait. */
@@ -31,12 +30,6 @@ enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
 /* Multiply-adds from which a phase of a training step is worth sharing between threads: fewer are done before the second one
  * has begun. An update counts as UPDATE_PRODUCTS of them, an output's loss as LOSS_PRODUCTS. */
 enum { SHARED_PRODUCT = 65536, SHARED_SUMS = 2048, SHARED_BACKWARD = 524288, UPDATE_PRODUCTS = 32, LOSS_PRODUCTS = 512 };
-
-/* Parts of a layer's inputs that are summed apart, and then added in order. A thread then reads the rows of the weights that
- * it has updated: one that another has changed takes longer to fetch than to multiply by a small batch. Layers of less than
- * PARTS_FROM weights are one thread's; those of more than PARTS_TO do not stay in the processors' own caches, and are summed
- * in parts for batches of FEW_ROWS only. It is a matter of shapes, so that threads change no bit. */
-enum { PARTS = 4, PARTS_FROM = 16384, PARTS_TO = 262144, FEW_ROWS = 16, MOST_ROWS = 256 };
 
 /* A panel is copied when more rows than COPY_ROWS are computed from it; CACHED_ROWS of a layer's inputs stay in the cache. */
 enum { COPY_ROWS = 32, CACHED_ROWS = 256 };
@@ -166,23 +159,14 @@ static int is_network(const fastopt_network *network)
 #include "level.inc"
 #endif
 
-#define LEVEL_ENTRY(level)                                                                                             \
-    {#level,                                                                                                           \
-     level##_f32_kernels,                                                                                              \
-     level##_f64_kernels,                                                                                              \
-     level##_f32_sum_of_squares,                                                                                       \
-     level##_f64_sum_of_squares,                                                                                       \
-     level##_f32_train,                                                                                                \
-     level##_f64_train}
+#define LEVEL_ENTRY(level) {#level, level##_f32_train, level##_f64_train, level##_f32_matmul, level##_f64_matmul}
 
 static const struct level {
     const char *name;
-    const struct kernel_f32 *kernels_f32;
-    const struct kernel_f64 *kernels_f64;
-    double (*sum_of_squares_f32)(size_t, const float *restrict);
-    double (*sum_of_squares_f64)(size_t, const double *restrict);
     void (*train_f32)(struct job_f32 *);
     void (*train_f64)(struct job_f64 *);
+    int (*matmul_f32)(size_t, size_t, size_t, size_t, const float *, const float *, int, float *);
+    int (*matmul_f64)(size_t, size_t, size_t, size_t, const double *, const double *, int, double *);
 } LEVELS[] = {
     LEVEL_ENTRY(portable),
 #ifdef WIDE_X86
@@ -191,38 +175,49 @@ static const struct level {
 #endif
 };
 
-enum { RULES = sizeof portable_f32_kernels / sizeof *portable_f32_kernels };
+/* A rule's pass for each vector width, narrowest first. */
+struct fastopt_rule {
+    const char *name;
+    int states, numbers, sums;
+    pass_function_f32 passes_f32[MOST_LEVELS];
+    pass_function_f64 passes_f64[MOST_LEVELS];
+};
 
-/* A handle is an entry of the narrowest table: all tables list the same rules in the same order. */
-static int index_of(const fastopt_rule *rule)
-{
-    const struct kernel_f32 *entry = (const struct kernel_f32 *)rule;
-    return entry ? (int)(entry - portable_f32_kernels) : -1;
-}
+#ifdef WIDE_X86
+#define PASSES(name, dtype) {portable_##dtype##_##name, avx2_##dtype##_##name, avx512_##dtype##_##name}
+#else
+#define PASSES(name, dtype) {portable_##dtype##_##name}
+#endif
+#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, PASSES(name, f32), PASSES(name, f64)},
 
-int fastopt_rule_count(void) { return RULES; }
+static const struct fastopt_rule RULES[] = {
+#include "generated/rules.inc"
+};
+
+int fastopt_rule_count(void) { return sizeof RULES / sizeof *RULES; }
 
 const fastopt_rule *fastopt_rule_at(int index)
 {
-    return index >= 0 && index < RULES ? (const fastopt_rule *)&portable_f32_kernels[index] : NULL;
+    return index >= 0 && index < fastopt_rule_count() ? &RULES[index] : NULL;
 }
 
 const fastopt_rule *fastopt_find_rule(const char *name)
 {
-    for (int i = 0; i < RULES; ++i)
-        if (strcmp(portable_f32_kernels[i].name, name) == 0)
-            return fastopt_rule_at(i);
+    for (int i = 0; i < fastopt_rule_count(); ++i)
+        if (strcmp(RULES[i].name, name) == 0)
+            return &RULES[i];
     return NULL;
 }
 
-const char *fastopt_rule_name(const fastopt_rule *rule) { return portable_f32_kernels[index_of(rule)].name; }
+const char *fastopt_rule_name(const fastopt_rule *rule) { return rule->name; }
 
-int fastopt_rule_states(const fastopt_rule *rule) { return portable_f32_kernels[index_of(rule)].states; }
+int fastopt_rule_states(const fastopt_rule *rule) { return rule->states; }
 
-int fastopt_rule_coefficients(const fastopt_rule *rule)
-{
-    return PASS_COEFFICIENTS + portable_f32_kernels[index_of(rule)].coefficients;
-}
+int fastopt_rule_numbers(const fastopt_rule *rule) { return rule->numbers; }
+
+int fastopt_rule_sums(const fastopt_rule *rule) { return rule->sums; }
+
+size_t fastopt_sums_size(const fastopt_rule *rule, size_t n) { return (1 + divided(n, CHUNK)) * (size_t)rule->sums; }
 
 int fastopt_level_count(void)
 {
@@ -248,8 +243,6 @@ int fastopt_has_threads(void)
     return 0;
 #endif
 }
-
-size_t fastopt_workspace_size(size_t n) { return (n + CHUNK - 1) / CHUNK; }
 
 #define REAL float
 #define SUFFIX(name) name##_f32

@@ -6,8 +6,8 @@
  *     g = clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
  *     p = p * decay_factor
  *
- * where these four numbers are the first of `coefficients`; the rule's own follow, in the order in which the rule's file
- * under csrc/rules names them. They hold for one step: what depends on the step (bias corrections) is the caller's to put in.
+ * where these four numbers are the first of `numbers`; the rule's own follow, in the order in which its function in
+ * fastopt/rules names them. They hold for one step: what depends on the step (bias corrections) is the caller's to put in.
  *
  * Every function is reentrant and keeps no state. Results do not depend on the number of threads, the vector width, or
  * the position of a buffer in memory. Denormals count as zero during a pass; the mode is restored behind it.
@@ -32,19 +32,23 @@ extern "C" {
 #define FASTOPT_BAD_LEVEL 2
 #define FASTOPT_BAD_NETWORK 3
 #define FASTOPT_BAD_BATCH 4
+#define FASTOPT_BAD_SUMS 5
+#define FASTOPT_NO_MEMORY 6
 
 /* The widest vectors that this processor has. */
 #define FASTOPT_BEST_LEVEL -1
 
 typedef struct fastopt_rule fastopt_rule;
 
-/* Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. The other functions want one. */
+/* A rule that is one sweep has its own name; of one with several, each has an entry here ("lamb", then "lamb_apply").
+ * Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. The other functions want one. */
 int fastopt_rule_count(void);
 const fastopt_rule *fastopt_rule_at(int index);
 const fastopt_rule *fastopt_find_rule(const char *name);
 const char *fastopt_rule_name(const fastopt_rule *rule);
 int fastopt_rule_states(const fastopt_rule *rule);
-int fastopt_rule_coefficients(const fastopt_rule *rule);
+int fastopt_rule_numbers(const fastopt_rule *rule);
+int fastopt_rule_sums(const fastopt_rule *rule);
 
 /* Vector widths that this build has and this processor runs, narrowest first; the name of one, "portable" or "avx2" say. */
 int fastopt_level_count(void);
@@ -56,18 +60,22 @@ int fastopt_has_threads(void);
 /* `threads` counts from 1; more than FASTOPT_MOST_THREADS are as many. */
 #define FASTOPT_MOST_THREADS 256
 
-/* One pass over n elements. `states` holds one pointer a state. No two buffers may overlap. With `zero_grad`, g is zero
- * afterwards. Returns FASTOPT_OK; otherwise nothing was touched. */
+/* One pass over n elements. `states` holds one pointer a state. No two buffers may overlap; p or g may be NULL where the
+ * sweep does not take it. With `zero_grad`, g is zero afterwards. For a rule with sums, `sums` holds fastopt_sums_size
+ * numbers, the first of which become the sums; otherwise it may be NULL. They are added in double in an order that depends
+ * on n only. Returns FASTOPT_OK; otherwise nothing was touched. */
+size_t fastopt_sums_size(const fastopt_rule *rule, size_t n);
 int fastopt_update_f32(const fastopt_rule *rule, size_t n, float *p, float *g, float *const *states,
-                       const float *coefficients, int zero_grad, int threads, int level);
+                       const float *numbers, int zero_grad, double *sums, int threads, int level);
 int fastopt_update_f64(const fastopt_rule *rule, size_t n, double *p, double *g, double *const *states,
-                       const double *coefficients, int zero_grad, int threads, int level);
+                       const double *numbers, int zero_grad, double *sums, int threads, int level);
 
-/* The sum of x[i]^2, accumulated in double in an order that depends on n alone. `workspace` holds
- * fastopt_workspace_size(n) doubles. */
-size_t fastopt_workspace_size(size_t n);
-double fastopt_sum_of_squares_f32(size_t n, const float *x, double *workspace, int threads);
-double fastopt_sum_of_squares_f64(size_t n, const double *x, double *workspace, int threads);
+/* out = a . b by rows: a has rows x depth numbers; b has depth x columns, or with `transposed` columns x depth. Each element
+ * is one chain of multiply-adds in the order of the depth, which begins with zero. */
+int fastopt_matmul_f32(size_t rows, size_t columns, size_t depth, const float *a, const float *b, int transposed,
+                       float *out, int threads, int level);
+int fastopt_matmul_f64(size_t rows, size_t columns, size_t depth, const double *a, const double *b, int transposed,
+                       double *out, int threads, int level);
 
 /* A multi-layer perceptron. A layer's weights, inputs x outputs by rows, begin at `offset` of every flat buffer, and its
  * biases follow them. `kink` is the subgradient of relu and leaky relu at zero. */

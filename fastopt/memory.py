@@ -85,7 +85,7 @@ class _HostCoefficients:
     def __init__(self, rows: list[Array]) -> None:
         self.rows, self.read = rows, rows
 
-    def send(self, gradients: Array, limits: Sequence[float]) -> None:
+    def send(self, gradients: Array) -> None:
         pass
 
 

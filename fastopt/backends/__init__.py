@@ -7,26 +7,27 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Backend, Coefficients, Device, Kernel, Run, coefficient_count
+from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Run
+from .source import number_count
 from .threads import available_cores
 
 __all__ = [
     "BACKENDS",
-    "PASS_COEFFICIENTS",
     "Backend",
     "Coefficients",
     "DenseSpec",
     "Device",
     "Kernel",
+    "MatMul",
     "NetworkSpec",
     "Run",
     "Trainer",
     "available_cores",
     "backend_of",
-    "coefficient_count",
     "default_backend",
     "describe_backend",
     "get_backend",
+    "number_count",
     "why_missing",
 ]
 
@@ -76,7 +77,7 @@ def backend_of(given: str | Backend | None) -> Backend:
     """
     if given is None or isinstance(given, str):
         return get_backend(given)
-    if isinstance(given, type) or not all(hasattr(given, name) for name in ("device", "kernel", "sum_of_squares")):
+    if isinstance(given, type) or not all(hasattr(given, name) for name in ("device", "kernel", "matmul")):
         raise TypeError(f"backend: got {given!r}, expected one of {', '.join(BACKENDS)}, or a backend that was made")
     return given
 

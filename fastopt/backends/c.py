@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._c import ffi, lib
 from .._errors import unknown_name
-from ..rules import Rule
+from ..rules import Rule, Sweep
 from .c_network import CTrainer
 from .network import NetworkSpec, Trainer
-from .protocol import Array, Kernel, Run, coefficient_count
+from .protocol import Array, Kernel, MatMul, Run
 from .threads import is_forked_child
 
 __all__ = ["CBackend"]
@@ -62,58 +62,63 @@ class CBackend:
         """Return the dtype of the coefficients: that of the buffers."""
         return dtype
 
-    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the compiled pass."""
-        handle = self._handle(rule)
+        handle = self._handle(sweep)
         real, suffix = _C_TYPES[dtype.name]
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
 
-        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
-            p, g, *states = [ffi.from_buffer(array, buffer) for buffer in buffers]
-            table, own = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, coefficients)
-            size, ok = buffers[0].size, lib.FASTOPT_OK
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+            named = {name: ffi.from_buffer(array, buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
+            p, g, states = named.get("p", ffi.NULL), named.get("g", ffi.NULL), [named[name] for name in sweep.states]
+            table, own, size = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, numbers), buffers[0].size
+            room = ffi.NULL if sums is None else np.empty(lib.fastopt_sums_size(handle, size))
+            place = ffi.NULL if sums is None else ffi.from_buffer("double[]", room)
+            ok = lib.FASTOPT_OK
 
             def run(zero_grad: bool, _held: list[Any] = states) -> None:
                 now = 1 if is_forked_child() else threads
-                status = update(handle, size, p, g, table, own, zero_grad, now, level)
+                status = update(handle, size, p, g, table, own, zero_grad, place, now, level)
                 if status != ok:
                     raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
 
-            return run
+            def run_and_copy(zero_grad: bool) -> None:
+                run(zero_grad)
+                sums[:] = room[: len(sums)]  # type: ignore[index, arg-type]
+
+            return run if sums is None else run_and_copy
 
         return on
 
-    def _handle(self, rule: Rule) -> Any:
-        handle = lib.fastopt_find_rule(rule.update.__name__.encode())
-        if handle == ffi.NULL or not _is_twin(handle, rule):
+    def _handle(self, sweep: Sweep) -> Any:
+        handle = lib.fastopt_find_rule(sweep.name.encode())
+        if handle == ffi.NULL or not sweep.update.__module__.startswith("fastopt.rules."):
             raise ValueError(
-                f"the C backend has no body for rule {rule.name}; it has {', '.join(self.rules())}. "
+                f"the C backend has no body for rule {sweep.name}; it has {', '.join(self.rules())}. "
                 "A rule of your own runs on the numba backend: pip install numba"
             )
         return handle
 
+    def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
+        """Return the product of matrices in C."""
+        real, suffix = _C_TYPES[dtype.name]
+        multiply, array, level = getattr(lib, f"fastopt_matmul_{suffix}"), f"{real}[]", self._level
+
+        def matmul(a: Array, b: Array) -> Array:
+            transposed = not b.flags.c_contiguous and b.T.flags.c_contiguous
+            a, b = np.ascontiguousarray(a, dtype), b.T if transposed else np.ascontiguousarray(b, dtype)
+            (rows, depth), columns = a.shape, b.shape[0 if transposed else 1]
+            out = np.empty((rows, columns), dtype)
+            operands = (ffi.from_buffer(array, matrix) for matrix in (a, b))
+            now = 1 if is_forked_child() else threads
+            status = multiply(rows, columns, depth, *operands, transposed, ffi.from_buffer(array, out), now, level)
+            if status != lib.FASTOPT_OK:
+                raise MemoryError(f"the C library refused the product with status {status}; see fastopt.h")
+            return out
+
+        return matmul
+
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the training steps in C."""
-        return CTrainer(network, self._handle(rule), *_C_TYPES[dtype.name], threads, self._level)
-
-    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
-        """Return what gives Σ x², in chunks of a fixed size that are added in order."""
-        real, suffix = _C_TYPES[values.dtype.name]
-        workspace = ffi.new("double[]", lib.fastopt_workspace_size(values.size))
-        function = getattr(lib, f"fastopt_sum_of_squares_{suffix}")
-        size, pointer = values.size, ffi.from_buffer(f"{real}[]", values)
-
-        def run() -> float:
-            return float(function(size, pointer, workspace, 1 if is_forked_child() else threads))
-
-        return run
-
-
-def _is_twin(handle: Any, rule: Rule) -> bool:
-    """Return whether the C body is this rule's, not that of a built-in rule which a user's own has the name of."""
-    return (
-        rule.update.__module__.startswith("fastopt.rules.")
-        and lib.fastopt_rule_states(handle) == len(rule.states)
-        and lib.fastopt_rule_coefficients(handle) == coefficient_count(rule)
-    )
+        return CTrainer(network, self._handle(rule.stages[0]), *_C_TYPES[dtype.name], threads, self._level)

@@ -1,4 +1,4 @@
-"""What a backend is, and the one layout of coefficients that all of them read."""
+"""What a backend is."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._device_memory import DeviceMemory
-from ..rules import Rule
+from ..rules import Rule, Sweep
 from .network import NetworkSpec, Trainer
 
-__all__ = ["PASS_COEFFICIENTS", "Backend", "Coefficients", "Device", "Kernel", "Run", "coefficient_count"]
+__all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Run"]
 
 Array = NDArray[Any]
-
-PASS_COEFFICIENTS = ("grad_scale", "clip_value", "weight_decay", "decay_factor")
-"""The first numbers of every coefficient array; the rule's own follow. Before the rule sees an element,
-
-    g ← clip(g · grad_scale, ±clip_value) + weight_decay · p        p ← p · decay_factor
-
-so that loss unscaling, maximizing, both kinds of clipping and both kinds of decay cost no sweep of their own.
-"""
-
-
-def coefficient_count(rule: Rule) -> int:
-    """Return the length of the coefficient array that the rule's kernels take."""
-    return len(PASS_COEFFICIENTS) + len(rule.coefficient_names)
-
 
 Run = Callable[[bool], None]
 """A pass over its buffers; sets g to zero behind the update when it is told so."""
 
 
+MatMul = Callable[[Any, Any], Any]
+"""The product of two matrices of one dtype, as a new matrix; either may be a transposed view."""
+
+
 class Kernel(Protocol):
-    """The passes of one rule over flat buffers of one dtype."""
+    """The passes of one sweep over flat buffers of one dtype."""
 
-    def __call__(self, buffers: Sequence[Array], coefficients: Any) -> Run:
-        """Return the pass that updates ``buffers = (p, g, *states)`` in place by what the coefficients are then.
+    def __call__(self, buffers: Sequence[Array], numbers: Any, sums: Any = None) -> Run:
+        """Return the pass that updates the sweep's buffers in place by what its numbers are then.
 
-        They are a NumPy array, or on a device one of the rows that :meth:`Device.coefficients` has for kernels.
+        Parameters
+        ----------
+        buffers
+            In the order of :attr:`Sweep.buffers`.
+        numbers
+            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own: a NumPy array, or on a device one of the rows that
+            :meth:`Device.coefficients` has for kernels.
+        sums
+            For a sweep with sums: float64 numbers, one for each, that the pass writes.
         """
 
 
@@ -114,17 +112,17 @@ class Backend(Protocol):
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype that kernels over `dtype` buffers compute in and take their coefficients in."""
 
-    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
-        """Return the kernel for `rule`, compiled.
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+        """Return the kernel of a sweep, compiled.
 
         Raises
         ------
-        ValueError
-            This backend cannot run this rule.
+        ValueError, TypeError
+            This backend cannot run it.
         """
+
+    def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
+        """Return what multiplies matrices of that dtype, each element a sum in one fixed order."""
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return what trains that network in compiled code, or None where the backend has no such code."""
-
-    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
-        """Return what gives Σ x², added in float64 in an order that depends on the size alone."""

@@ -1,17 +1,17 @@
-"""The backend to compare with: the rule's own function on whole NumPy arrays, in float64."""
+"""The backend to compare with: the rule's own functions on whole NumPy arrays, in float64."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..rules import Rule, vocabulary
+from ..rules import PRELUDE_NUMBERS, Rule, Sweep, prelude, vocabulary
+from .functions import substituted
 from .network import NetworkSpec, Trainer
-from .protocol import PASS_COEFFICIENTS, Array, Kernel, Run
+from .protocol import Array, Kernel, MatMul, Run
 
 __all__ = ["ReferenceBackend"]
 
@@ -38,66 +38,57 @@ class ReferenceBackend:
         """Return float64."""
         return np.dtype(np.float64)
 
-    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the pass as NumPy calls."""
-        update = _on_arrays(rule.update)
+        update, scaled, decayed = (
+            substituted(function, _ON_ARRAYS) for function in (sweep.update, prelude.scaled, prelude.decayed)
+        )
 
-        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+            named = dict(zip(sweep.buffers, buffers, strict=True))
+
             def run(zero_grad: bool) -> None:
-                _update(rule, update, buffers, coefficients)
+                values = {name: buffer.astype(np.float64) for name, buffer in named.items()}
+                given = dict(zip((*PRELUDE_NUMBERS, *sweep.numbers), numbers, strict=True))
+                grad_scale, clip_value, weight_decay, decay_factor = (given.pop(name) for name in PRELUDE_NUMBERS)
+                if "g" in values:
+                    values["g"] = scaled(values["g"], grad_scale=grad_scale, clip_value=clip_value)
+                if "p" in values:
+                    decay = {"weight_decay": weight_decay, "decay_factor": decay_factor}
+                    p, g = decayed(values["p"], values.get("g", 0.0), **decay)
+                    values |= {"p": p} | ({"g": g} if "g" in values else {})
+                _store(sweep, named, _results(sweep, update, values, given), sums)
                 if zero_grad:
-                    buffers[1].fill(0)
+                    named["g"].fill(0)
 
             return run
 
         return on
 
+    def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
+        """Return NumPy's product."""
+        return np.matmul
+
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
         return None
 
-    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
-        """Return what gives Σ x²."""
-        return lambda: float(np.sum(np.square(values, dtype=np.float64)))
 
-
-def _update(rule: Rule, update: Callable[..., Any], buffers: Sequence[Array], coefficients: Array) -> None:
-    split = len(PASS_COEFFICIENTS)
-    grad_scale, clip_value, weight_decay, decay_factor = coefficients[:split]
-    own = dict(zip(rule.coefficient_names, coefficients[split:], strict=True))
-    p, g, *states = (buffer.astype(np.float64) for buffer in buffers)
-    g = np.clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
+def _results(sweep: Sweep, update: Callable[..., Any], values: dict[str, Array], numbers: dict[str, Any]) -> Any:
     try:
-        results = update(p * decay_factor, g, *states, **own)
+        results = update(**values, **numbers)
     except ValueError as error:
         raise ValueError(
-            f"rule {rule.name}: the reference backend runs it on whole arrays and met {error}; "
+            f"rule {sweep.name}: the reference backend runs it on whole arrays and met {error}; "
             "write where(condition, a, b) for a branch"
         ) from error
-    outputs = results if isinstance(results, tuple) else (results,)
-    for buffer, result in zip((buffers[0], *buffers[2:]), outputs, strict=True):
-        buffer[:] = result
+    return results if len(sweep.writes) + len(sweep.sums) > 1 else (results,)
 
 
-def _on_arrays(update: Callable[..., Any]) -> Callable[..., Any]:
-    names = {key: _swapped(value) for key, value in update.__globals__.items()}
-    enclosed = tuple(CellType(_swapped(cell.cell_contents)) for cell in update.__closure__ or ())
-    function = FunctionType(update.__code__, names, update.__name__, None, enclosed)
-    function.__kwdefaults__ = update.__kwdefaults__
-    return function
-
-
-class _Swapped:
-    """A module whose functions are those for arrays."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return _swapped(getattr(self._module, name))
-
-
-def _swapped(value: Any) -> Any:
-    if type(value).__hash__ is not None and value in _ON_ARRAYS:
-        return _ON_ARRAYS[value]
-    return _Swapped(value) if isinstance(value, ModuleType) else value
+def _store(sweep: Sweep, buffers: dict[str, Array], results: Sequence[Any], sums: Array | None) -> None:
+    written = len(sweep.writes)
+    for name, result in zip(sweep.writes, results[:written], strict=True):
+        buffers[name][:] = result
+    for place, (a, b) in enumerate(results[written:]):
+        assert sums is not None
+        sums[place] = np.sum(np.multiply(a, b))

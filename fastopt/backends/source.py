@@ -1,4 +1,4 @@
-"""A rule's update of one element as Python source: what every backend that compiles Python has in common."""
+"""A sweep's work on one element as Python source: what every backend that compiles Python has in common."""
 
 from __future__ import annotations
 
@@ -10,75 +10,84 @@ from typing import Any
 
 import numpy as np
 
-from ..rules import Rule
-from .protocol import PASS_COEFFICIENTS
+from ..rules import PRELUDE_NUMBERS, Sweep, prelude
+from .functions import identity_of, positional, substituted, with_constants
+from .._constants import LANES
 
-__all__ = ["buffer_names", "does_not_compile", "element_source", "positional", "unique_name"]
+__all__ = ["does_not_compile", "element_source", "number_count", "scalar_functions", "unique_name"]
 
 _ELEMENT = """\
-def {name}({buffers}, i, coefficients):
-    {unpack} = coefficients
-    gradient = fma(weight_decay, p[i], clip(g[i] * grad_scale, -clip_value, clip_value))
-    {results} = rule({arguments})
+def {name}({arguments}):
+    {unpack} = numbers
+{prelude}
+    {results} = rule({inputs})
 {stores}
 """
+_SCALED = "    gradient = scaled(g[i], grad_scale, clip_value)\n"
+_DECAYED = "    parameter, gradient = decayed(p[i], {gradient}, weight_decay, decay_factor)\n"
 
 
-def buffer_names(rule: Rule) -> tuple[str, ...]:
-    """Return what a pass over the rule's buffers calls them."""
-    return ("p", "g", *rule.states)
+def number_count(sweep: Sweep) -> int:
+    """Return how many numbers a sweep's kernel takes."""
+    return len(PRELUDE_NUMBERS) + len(sweep.numbers)
 
 
-def element_source(rule: Rule, name: str) -> str:
-    """Return a function that prepares element i as `PASS_COEFFICIENTS` says, hands it to the rule, and stores it.
+def element_source(sweep: Sweep, name: str) -> str:
+    """Return a function that does what :mod:`~fastopt.rules.prelude` says, calls the rule, and stores its results.
 
-    It calls `fma`, `clip`, `rule` and `same_dtype` of the namespace that it is run in.
+    It calls `scaled`, `decayed`, `rule`, `same_dtype`, `fma` and `float64` of the namespace that it is run in. With
+    sums it takes `lanes`, where element i adds its terms to the i-th of `LANES` places for each of them.
     """
-    coefficients = tuple(f"coefficient_{own}" for own in rule.coefficient_names)
-    updated = ("p", *rule.states)
+    own = tuple(f"number_{name}" for name in sweep.numbers)
+    has_g, has_p = "g" in sweep.buffers, "p" in sweep.buffers
+    values = {"p": "parameter", "g": "gradient", **{state: f"{state}[i]" for state in sweep.states}}
+    stores = [f"    {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in sweep.writes]
+    for k, total in enumerate(sweep.sums):
+        place = f"lanes[{k * LANES} + i]"
+        stores.append(f"    {place} = fma(float64(sum_{total}[0]), float64(sum_{total}[1]), {place})")
     return _ELEMENT.format(
         name=name,
-        buffers=", ".join(buffer_names(rule)),
-        unpack=", ".join((*PASS_COEFFICIENTS, *coefficients)),
-        results=", ".join(f"new_{buffer}" for buffer in updated),
-        arguments=", ".join(("p[i] * decay_factor", "gradient", *(f"{s}[i]" for s in rule.states), *coefficients)),
-        stores="\n".join(f"    {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in updated),
+        arguments=", ".join((*sweep.buffers, "i", "numbers", *(("lanes",) if sweep.sums else ()))),
+        unpack=", ".join((*PRELUDE_NUMBERS, *own)),
+        prelude=(_SCALED if has_g else "")
+        + (_DECAYED.format(gradient="gradient" if has_g else "p[i]") if has_p else ""),
+        results=", ".join((*(f"new_{buffer}" for buffer in sweep.writes), *(f"sum_{total}" for total in sweep.sums))),
+        inputs=", ".join((*(values[buffer] for buffer in sweep.buffers), *own)),
+        stores="\n".join(stores),
     )
 
 
-def unique_name(rule: Rule, *comes_from: str) -> str:
-    """Return a name with a digest of the rule's own code, and of all else that the machine code comes from.
+def scalar_functions(
+    sweep: Sweep, dtype: Callable[[float], Any], words: dict[Any, Any], inlined: Callable[..., Any]
+) -> dict[str, Any]:
+    """Return the functions that the element's source calls, compiled by `inlined`, with number literals in `dtype`."""
 
-    A cache that watches the rule's file alone must also miss when one of these changes, and tell two rules of one name
-    in one file apart.
+    def prepared(function: Callable[..., Any]) -> Any:
+        return inlined(with_constants(substituted(function, words, helper), dtype))
+
+    def helper(function: FunctionType) -> Any:
+        return inlined(with_constants(function, dtype))
+
+    functions = {"rule": sweep.update, "scaled": prelude.scaled, "decayed": prelude.decayed}
+    return {name: prepared(positional(function)) for name, function in functions.items()}
+
+
+def unique_name(sweep: Sweep, *comes_from: str) -> str:
+    """Return a name with a digest of the function's own code, and of all else that the machine code comes from.
+
+    A cache that watches the rule's file only must also miss when one of these changes, and tell two functions of one
+    name in one file apart.
     """
-    digest = sha256(repr((_identity(rule.update), element_source(rule, ""), comes_from)).encode()).hexdigest()[:12]
-    return f"{rule.update.__name__}_{digest}"
+    sources = (identity_of(sweep.update), identity_of(prelude.scaled), identity_of(prelude.decayed))
+    digest = sha256(repr((sources, element_source(sweep, ""), comes_from)).encode()).hexdigest()[:12]
+    return f"{sweep.name}_{digest}"
 
 
-def _identity(update: Callable[..., Any]) -> tuple[object, ...]:
-    """Return what makes the function another one: its instructions, and the variables of the one that made it."""
-    code = update.__code__
-    enclosed = [cell.cell_contents for cell in update.__closure__ or ()]
-    return code.co_code, code.co_consts, code.co_names, enclosed
-
-
-def positional(update: Callable[..., Any]) -> FunctionType:
-    """Return the rule's function with its coefficients positional: compilers for Python take no keyword-only ones.
-
-    Their values lie behind the positional ones in the same order, so that counting them as positional is all it takes.
-    """
-    code = update.__code__
-    code = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
-    return FunctionType(code, update.__globals__, update.__name__, None, update.__closure__)
-
-
-def does_not_compile(rule: Rule, dtype: np.dtype[Any], error: Exception) -> TypeError:
-    """Return what is said of a rule that a compiler could not type."""
+def does_not_compile(sweep: Sweep, dtype: np.dtype[Any], error: Exception) -> TypeError:
+    """Return what is said of a function that a compiler could not type."""
     return TypeError(
-        f"rule {rule.name} does not compile for {dtype.name}: {_reason(error)}. A rule has no number literals: "
-        "make each a keyword-only coefficient, so that it comes in the dtype of the buffers; "
-        "call math.sqrt, abs, fma, clip and where only"
+        f"rule {sweep.name} does not compile for {dtype.name}: {_reason(error)}. "
+        "A rule is arithmetic on its arguments: call math.sqrt, abs, fma, clip, sign, where and such functions only"
     )
 
 

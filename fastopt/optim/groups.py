@@ -1,104 +1,230 @@
-"""Hyper-parameters by group of segments, and the coefficients that the passes of a step get out of them."""
+"""Groups of segments: which rule updates them, with which hyper-parameters, and what the rule remembers for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name
-from ..backends import coefficient_count
-from ..rules import Hyper, Rule, check_hyper
+from ..backends.functions import substituted
+from ..buffers import Segment
+from ..rules import Hyper, Number, Rule, check_hyper, get_rule
 
-__all__ = ["Groups"]
-
-Array = NDArray[Any]
+__all__ = ["Group", "Groups", "evaluate"]
 
 
-class Groups:
-    """The hyper-parameters of each group: those of all, and what differs.
+@dataclass(eq=False)
+class Group:
+    """Segments that one rule updates with one set of hyper-parameters.
 
     Attributes
     ----------
-    hyper : dict
-        Those of every group that does not say otherwise.
+    rule
+        The rule.
+    hyper
+        Its hyper-parameters.
+    memory
+        The numbers that the rule keeps from step to step.
+    at_step
+        ``at_step(t, lr)`` gives the coefficients of step t by name, at a learning rate.
+    """
+
+    rule: Rule
+    hyper: dict[str, Hyper]
+    memory: dict[str, float] = field(init=False)
+    at_step: Callable[[int, float], Mapping[str, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory = self.rule.memory_at_start(self.hyper)
+        self._in_order = _picker(self.rule.stages[-1].numbers)
+        self.update({})
+
+    def update(self, hyper: Mapping[str, Any]) -> None:
+        """Take other values for some of the hyper-parameters; raises what :func:`check_hyper` raises."""
+        self.hyper = check_hyper(self.rule, {**self.hyper, **hyper})
+        self.at_step = self.rule.coefficients_with(self.hyper)
+        lr, weight_decay = self.hyper["lr"], self.hyper.get("weight_decay", 0.0)
+        assert isinstance(lr, float)
+        assert isinstance(weight_decay, float)
+        self.lr = lr
+        self._l2 = weight_decay if self.rule.decay == "l2" else 0.0
+        self._decoupled = weight_decay if self.rule.decay == "decoupled" else 0.0
+
+    def decay(self, lr: float) -> tuple[float, float]:
+        """Return the prelude's `weight_decay` and `decay_factor` at a learning rate."""
+        return self._l2, 1.0 - lr * self._decoupled
+
+    def numbers(self, t: int, lr: float, scale: float, clip_value: float) -> tuple[float, ...]:
+        """Return the numbers of the rule's only sweep at step t, and take the memory to the next step.
+
+        `scale` and `clip_value` are what the prelude does to the gradient.
+        """
+        values = self.at_step(t, lr)
+        if self.rule.numbers:
+            values = {**self.memory, **values}
+            with np.errstate(all="ignore"):
+                for number in self.rule.numbers:
+                    values[number.name] = evaluate(number, values)
+            self.memory = {name: values[name] for name in self.memory}
+        return (scale, clip_value, self._l2, 1.0 - lr * self._decoupled, *self._in_order(values))
+
+    def is_like(self, other: Group) -> bool:
+        """Return whether one set of numbers serves the segments of both."""
+        return self.rule is other.rule and self.hyper == other.hyper
+
+
+class Groups:
+    """The groups of an optimizer.
+
+    Parameters
+    ----------
+    rule
+        Of every group that does not name another.
+    segments
+        What is updated.
+    hyper
+        Hyper-parameters of `rule`.
+    differing
+        Group name to what is different in it: hyper-parameters, and under ``"rule"`` a rule, whose other
+        hyper-parameters are then its own defaults.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown group, rule or hyper-parameter, or a value out of its range.
     """
 
     def __init__(
-        self, rule: Rule, names: Iterable[str], hyper: Mapping[str, Any], differing: Mapping[str, Mapping[str, Any]]
+        self, rule: Rule, segments: Iterable[Segment], hyper: Mapping[str, Any], differing: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        names = set(names)
-        for group in differing:
-            if group not in names:
-                raise unknown_name("group", group, names)
-        self._rule, self._decoupled = rule, rule.decay == "decoupled"
-        self.hyper = check_hyper(rule, hyper)
-        self._of = {name: check_hyper(rule, {**self.hyper, **differing.get(name, {})}) for name in names}
-        self._arrange()
+        segments = list(segments)
+        names = {segment.group for segment in segments}
+        for name in differing:
+            if name not in names:
+                raise unknown_name("group", name, names)
+        if "lr" not in rule.hyper:
+            raise TypeError(
+                f"rule {rule.name}: got the hyper-parameters {', '.join(rule.hyper)}, expected lr among them"
+            )
+        self.default = Group(rule, check_hyper(rule, hyper))
+        self._named: dict[str, Group] = {}
+        self._of = {segment.name: self._group(segment, dict(differing.get(segment.group, {}))) for segment in segments}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._of
+    def _group(self, segment: Segment, differing: dict[str, Any]) -> Group:
+        """Return the group of a segment, a new one for the first segment of a kind."""
+        rule = get_rule(differing.pop("rule", self.default.rule))
+        is_vector = rule.vectors is not None and len(segment.shape) != 2
+        name = f"{segment.group} (vectors)" if is_vector else segment.group
+        if name not in self._named:
+            hyper = check_hyper(rule, {**(self.default.hyper if rule is self.default.rule else {}), **differing})
+            if is_vector:
+                assert rule.vectors is not None
+                shared = {key: value for key, value in hyper.items() if key in rule.vectors.hyper}
+                rule, hyper = rule.vectors, {**rule.vectors.hyper, **shared}
+            self._named[name] = Group(rule, hyper)
+        return self._named[name]
+
+    def of(self, segment: Segment) -> Group:
+        """Return the group of a segment."""
+        return self._of[segment.name]
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._named.values())
+
+    def first_like(self, group: Group) -> Group:
+        """Return the first group that one set of numbers serves as well as this one."""
+        return next(other for other in self if other.is_like(group))
 
     @property
-    def lr(self) -> float:
-        """The learning rate of all; setting it sets it in every group."""
-        lr = self.hyper["lr"]
-        assert isinstance(lr, float)
-        return lr
+    def states(self) -> tuple[str, ...]:
+        """Names of the states that the rules of the groups keep."""
+        return tuple(dict.fromkeys(state for group in self for state in group.rule.states))
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self.hyper = check_hyper(self._rule, {**self.hyper, "lr": value})
-        for own in self._of.values():
-            own["lr"] = self.hyper["lr"]
-        self._arrange()
-
-    def replace(self, hyper: dict[str, Hyper]) -> None:
-        """Take other hyper-parameters for all; what differs in a group stays."""
-        for own in self._of.values():
-            own.update({name: hyper[name] for name, value in self.hyper.items() if own[name] == value})
-        self.hyper = hyper
-        self._arrange()
-
-    def kind(self, name: str) -> object:
-        """Return what two groups have in common whose coefficients are alike."""
-        return sorted(self._of[name].items())
-
-    def coefficients(self, name: str, t: int, lr_scale: float, factor: float, clip_value: float) -> tuple[float, ...]:
-        """Return what the passes of step t take whose gradients are to be multiplied by the factor."""
-        at_step, lr, weight_decay = self._steps[name]
-        lr *= lr_scale
-        if self._decoupled:
-            return (factor, clip_value, 0.0, 1.0 - lr * weight_decay, *at_step(t, lr))
-        return (factor, clip_value, weight_decay, 1.0, *at_step(t, lr))
+    def set(self, hyper: Mapping[str, Any]) -> None:
+        """Set hyper-parameters in every group that has them; raises what :func:`check_hyper` raises."""
+        self.default.update(hyper)
+        for group in self:
+            group.update({name: value for name, value in hyper.items() if name in group.hyper})
 
     def table(
         self,
-        names: Sequence[str],
+        groups: Sequence[Group],
         t: int,
         lr_scales: Sequence[float],
-        factor: float,
+        scale: float,
         clip_value: float,
         dtype: np.dtype[Any],
-    ) -> Array:
-        """Return the coefficients of the steps from t on, of shape (steps, names, coefficients)."""
-        table = np.empty((len(lr_scales), len(names), coefficient_count(self._rule)), dtype)
-        for place, name in enumerate(names):
-            same = next((k for k, other in enumerate(names[:place]) if self._of[other] == self._of[name]), None)
-            if same is None:
-                steps = enumerate(lr_scales, t)
-                table[:, place] = [self.coefficients(name, at, scale, factor, clip_value) for at, scale in steps]
-            else:
-                table[:, place] = table[:, same]
-        return table
+    ) -> NDArray[Any]:
+        """Return the numbers of the sweeps of steps t and on, of shape (steps, groups, numbers).
 
-    def _arrange(self) -> None:
-        """Lay out for each group what gives its rule's coefficients, its learning rate and its weight decay."""
-        self._steps = {}
-        for name, hyper in self._of.items():
-            lr, weight_decay = hyper["lr"], hyper["weight_decay"]
-            assert isinstance(lr, float)
-            assert isinstance(weight_decay, float)
-            self._steps[name] = (self._rule.steps_with(hyper), lr, weight_decay)
+        Parameters
+        ----------
+        groups
+            Whose numbers; their rules consist of one sweep without sums.
+        lr_scales
+            A factor on the learning rate for each step.
+        scale, clip_value
+            What the prelude does to the gradient.
+        """
+        tables: dict[Group, list[tuple[float, ...]]] = {}
+        for group in map(self.first_like, groups):
+            if group not in tables:
+                tables[group] = [
+                    group.numbers(t + k, group.lr * factor, scale, clip_value) for k, factor in enumerate(lr_scales)
+                ]
+        with np.errstate(over="ignore"):
+            return np.array([tables[self.first_like(group)] for group in groups], dtype).swapaxes(0, 1).copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return rule, hyper-parameters and memory of each group."""
+        return {
+            name: {
+                "rule": group.rule.name,
+                "hyper": dict(group.hyper),
+                "memory": dict(self.first_like(group).memory),
+            }
+            for name, group in self._named.items()
+        }
+
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError unless :meth:`load` can take what :meth:`state_dict` has given."""
+        if saved.keys() != self._named.keys():
+            raise ValueError(f"state: got the groups {sorted(saved)}, expected {sorted(self._named)}")
+        for name, group in self._named.items():
+            if saved[name]["rule"] != group.rule.name:
+                raise ValueError(f"state: group {name} got rule {saved[name]['rule']!r}, expected {group.rule.name!r}")
+            check_hyper(group.rule, saved[name]["hyper"])
+            memory = saved[name]["memory"]
+            if memory.keys() != group.memory.keys() or not all(map(math.isfinite, memory.values())):
+                raise ValueError(f"state: group {name} got the memory {memory}, expected {sorted(group.memory)}, finite")
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take hyper-parameters and memory from what :meth:`state_dict` has given."""
+        for name, group in self._named.items():
+            group.update(saved[name]["hyper"])
+            group.memory = {key: float(value) for key, value in saved[name]["memory"].items()}
+
+
+def evaluate(number: Number, values: Mapping[str, float]) -> float:
+    """Return the value of a number, with IEEE's results of a division by zero and of the root of a negative number."""
+    arguments = (np.float64(values[name]) for name in number.parameters)
+    return float(_with_ieee_results(number.function)(*arguments))
+
+
+@cache
+def _with_ieee_results(function: Callable[..., float]) -> Callable[..., float]:
+    return substituted(function, {math.sqrt: np.sqrt})
+
+
+def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
+    """Return what picks those values out of a mapping."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda named: tuple(map(named.__getitem__, names))  # where an itemgetter gives no tuple

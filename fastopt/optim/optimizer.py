@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from .._bfloat16 import state_dtype
 from .._errors import whole_number
 from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of
-from ..buffers import Layout, Segment
-from ..clipping import clip_factors
+from ..buffers import Layout
 from ..memory import Memory, memory_of
-from ..rules import Hyper, Rule, check_hyper, get_rule
+from ..rules import Hyper, Rule, check_hyper, get_rule, with_limits
 from .groups import Groups
-from .launches import Launches
+from .program import GradientOptions, make_step
 from .spans import Spans
 
 __all__ = ["Optimizer"]
@@ -118,25 +117,46 @@ class Optimizer:
         self.layout = layout or Layout({"parameters": self._parameters.shape})
         if self.layout.size != self._parameters.size:
             raise ValueError(f"layout: got {self.layout.size} elements, the parameters have {self._parameters.size}")
-        self._groups = Groups(self.rule, (segment.group for segment in self.layout), hyper, groups or {})
-        self.clip_value = _positive("clip_value", clip_value)
-        self.max_norm = _positive("max_norm", max_norm)
-        self.max_segment_norm = _positive("max_segment_norm", max_segment_norm)
-        self.skip_nonfinite = skip_nonfinite
+        self._groups = Groups(self.rule, self.layout, hyper, groups or {})
+        self._clip_value = _positive("clip_value", clip_value)
+        self._max_norm = _positive("max_norm", max_norm)
+        self._max_segment_norm = _positive("max_segment_norm", max_segment_norm)
+        self._skip_nonfinite = bool(skip_nonfinite)
         self.maximize = maximize
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        self.state = {name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self.rule.states}
+        self.state = {name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states}
+        self._start_states()
         self.steps = 0
         self.skipped = 0
         self.lr_scale = 1.0
-        self._spans = Spans(self._backend, self._memory, self.rule, self._parameters, self.state, self.threads)
-        self._spans.cut(self.layout, self._kind_of_segment)
-        device = self._memory.device
-        self._launches = None if device is None else Launches(device, self._spans, dtype)
-        if self._launches is not None and self._limits_on_device:
-            self._launches.allot()
+        self._arrange()
+
+    def _start_states(self) -> None:
+        """Fill the states that do not start at zero."""
+        for segment in self.layout:
+            group = self._groups.of(segment)
+            for name, start in group.rule.starts.items():
+                where = slice(segment.offset, segment.stop)
+                value = group.hyper[start] if isinstance(start, str) and start != "p" else start
+                self._memory.write(self.state[name][where], self._parameters[where] if value == "p" else value)
+
+    def _arrange(self) -> None:
+        """Cut the buffers into spans, as few as the groups and the limits of now allow."""
+        limited = self._max_norm is not None or self._max_segment_norm is not None or self._skip_nonfinite
+        self._spans = Spans(
+            self._backend,
+            self._memory,
+            self._groups,
+            (lambda group: with_limits(group.rule)) if limited else (lambda group: group.rule),
+            self._parameters,
+            self.state,
+            self.layout,
+            self.threads,
+            apart=self._max_segment_norm is not None,
+        )
+        self._step = make_step(self._spans)
 
     @property
     def backend(self) -> str:
@@ -151,7 +171,17 @@ class Optimizer:
     @property
     def hyper(self) -> dict[str, Hyper]:
         """The hyper-parameters of every group that does not say otherwise (a copy)."""
-        return dict(self._groups.hyper)
+        return dict(self._groups.default.hyper)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, before `lr_scale`. Setting it sets it in every group."""
+        lr: float = self._groups.default.lr
+        return lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._groups.set({"lr": value})
 
     @property
     def zero_grad(self) -> bool:
@@ -164,13 +194,47 @@ class Optimizer:
         self._spans.bound = None  # to be looked at again: it may be read-only
 
     @property
-    def lr(self) -> float:
-        """The learning rate, before `lr_scale`. Setting it sets it in every group."""
-        return self._groups.lr
+    def clip_value(self) -> float | None:
+        """Limit of each element of the gradient."""
+        return self._clip_value
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._groups.lr = value
+    @clip_value.setter
+    def clip_value(self, value: float | None) -> None:
+        self._clip_value = _positive("clip_value", value)
+
+    @property
+    def max_norm(self) -> float | None:
+        """Limit of the norm of the whole gradient."""
+        return self._max_norm
+
+    @max_norm.setter
+    def max_norm(self, value: float | None) -> None:
+        self._set_limit("_max_norm", _positive("max_norm", value))
+
+    @property
+    def max_segment_norm(self) -> float | None:
+        """Limit of the norm of each segment's gradient."""
+        return self._max_segment_norm
+
+    @max_segment_norm.setter
+    def max_segment_norm(self, value: float | None) -> None:
+        self._set_limit("_max_segment_norm", _positive("max_segment_norm", value))
+
+    @property
+    def skip_nonfinite(self) -> bool:
+        """Whether a gradient with NaN or Inf is left out."""
+        return self._skip_nonfinite
+
+    @skip_nonfinite.setter
+    def skip_nonfinite(self, value: bool) -> None:
+        self._set_limit("_skip_nonfinite", bool(value))
+
+    def _set_limit(self, name: str, value: object) -> None:
+        """Set an attribute that the stages of a step depend on, if it is there or not."""
+        before = getattr(self, name)
+        setattr(self, name, value)
+        if bool(before) != bool(value):
+            self._arrange()
 
     def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
         """Take one step.
@@ -190,22 +254,24 @@ class Optimizer:
         spans = self._spans
         if gradients is not spans.bound or gradients.shape != self._shape:
             spans.bind(gradients, writable=self._zero_grad)
-        if not self._scale(grad_scale):
-            self.skipped += 1
-            if self._zero_grad:
-                spans.clear_gradients()
+        self._step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
+        if self._step.launch(zero_grad=self._zero_grad, skip_nonfinite=self._skip_nonfinite):
+            self.steps += 1
             return
-        if self._launches is not None:
-            self._send(spans.buffer, grad_scale)
-            self._launches.run(limited=self._limits_on_device, zero_grad=self._zero_grad)
-        else:  # a span's pass follows its coefficients at once, which a small buffer's step is quicker for
-            t, lr_scale, zero_grad = self.steps + 1, self.lr_scale, self._zero_grad
-            clip_value = math.inf if self.clip_value is None else self.clip_value
-            for span in spans.list:
-                values = self._groups.coefficients(span.group, t, lr_scale, span.factor, clip_value)
-                spans.put(span.coefficients, values)
-                span.run(zero_grad)
-        self.steps += 1
+        self.skipped += 1
+        if self._zero_grad:
+            spans.clear_gradients()
+
+    def _options(self, grad_scale: float) -> GradientOptions:
+        if not math.isfinite(grad_scale):
+            raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
+        return GradientOptions(
+            -grad_scale if self.maximize else grad_scale,
+            self.lr_scale,
+            math.inf if self._clip_value is None else self._clip_value,
+            self._max_norm or 0.0,
+            self._max_segment_norm or 0.0,
+        )
 
     def capture(self, gradients: Array) -> Callable[..., None]:
         """Return a step on these gradients that costs one launch: a CUDA graph of its passes.
@@ -236,19 +302,18 @@ class Optimizer:
         ...     backward(batch, gradients)
         ...     replay()
         """
-        launches = self._launches_for("capture")
+        self._check_can_be_captured("capture")
         self._take(gradients)
-        buffer, captured = self._spans.buffer, self._kind_of_passes
-        passes = launches.capture(limited=self._limits_on_device, zero_grad=self._zero_grad)
+        buffer, step, zero_grad = self._spans.buffer, self._step, self._zero_grad
+        passes = self._memory.capture(lambda: step.launch(zero_grad=zero_grad), buffer)
 
         def replay(*, grad_scale: float = 1.0) -> None:
-            if self._kind_of_passes != captured:
+            if self._step is not step or self._zero_grad != zero_grad:
                 raise RuntimeError(
                     "capture: zero_grad, skip_nonfinite, or whether there is a limit of the norm, is no longer what it "
                     "was; capture again"
                 )
-            self._scale(grad_scale)
-            self._send(buffer, grad_scale)
+            step.prepare(self.steps + 1, self._options(grad_scale), buffer)
             passes()
             self.steps += 1
 
@@ -267,9 +332,9 @@ class Optimizer:
         ...     optimizer.prepare()
         ...     graph.replay()
         """
-        launches = self._launches_for("launch")
+        self._check_can_be_captured("launch")
         self._take(gradients)
-        launches.run(limited=self._limits_on_device, zero_grad=self._zero_grad)
+        self._step.launch(zero_grad=self._zero_grad)
 
     def prepare(self, *, grad_scale: float = 1.0) -> None:
         """Send the coming step's coefficients to the GPU and count the step, whose passes come next on the same stream.
@@ -279,25 +344,27 @@ class Optimizer:
         RuntimeError
             There were no passes yet: no gradients were given to :meth:`launch`.
         """
-        self._launches_for("prepare")
+        self._check_can_be_captured("prepare")
         if self._spans.bound is None:
             raise RuntimeError("prepare: got no gradients so far; call launch(gradients), where it is captured, before")
-        self._scale(grad_scale)
-        self._send(self._spans.buffer, grad_scale)
+        self._step.prepare(self.steps + 1, self._options(grad_scale), self._spans.buffer)
         self.steps += 1
 
     @property
     def needs_whole_gradient(self) -> bool:
         """Whether a step looks at, or leaves behind, more of the gradient than each parameter's own element."""
-        norms = self.max_norm is not None or self.max_segment_norm is not None
-        return norms or self.skip_nonfinite or self.zero_grad
+        return self._zero_grad or not all(span.rule.is_local for span in self._spans.list) or not self._is_one_rule
+
+    @property
+    def _is_one_rule(self) -> bool:
+        return len({span.rule.stages for span in self._spans.list}) <= 1
 
     def trainer(self, network: NetworkSpec) -> Trainer | None:
         """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
         return self._backend.trainer(network, self.rule, self._parameters.dtype, self.threads)
 
     def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
-        """Return what the coming steps' passes take, of shape (steps, groups, coefficients).
+        """Return what the coming steps' passes take, of shape (steps, groups, numbers).
 
         Parameters
         ----------
@@ -306,10 +373,16 @@ class Optimizer:
         groups
             Names of groups, one for each array of a step; a name that the layout does not have stands for its first.
         """
-        first, dtype = self.layout.segments[0].group, self._backend.compute_dtype(self._parameters.dtype)
-        names = [name if name in self._groups else first for name in groups]
-        sign = -1.0 if self.maximize else 1.0
-        return self._groups.table(names, self.steps + 1, lr_scales, sign, self._clip_value, dtype)
+        scale, clip_value = -1.0 if self.maximize else 1.0, math.inf if self._clip_value is None else self._clip_value
+        members = [next((s for s in self.layout if s.group == name), self.layout.segments[0]) for name in groups]
+        return self._groups.table(
+            [self._groups.of(segment) for segment in members],
+            self.steps + 1,
+            lr_scales,
+            scale,
+            clip_value,
+            self._backend.compute_dtype(self._parameters.dtype),
+        )
 
     def write_parameters(self, values: Array) -> None:
         """Copy values into the parameters, wherever those lie."""
@@ -346,6 +419,7 @@ class Optimizer:
             "skipped": self.skipped,
             "lr_scale": self.lr_scale,
             "hyper": self.hyper,
+            "groups": self._groups.state_dict(),
             "state": dict(self.state),
         }
 
@@ -362,6 +436,7 @@ class Optimizer:
         if saved["state"].keys() != self.state.keys():
             raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
         hyper = check_hyper(self.rule, saved["hyper"])
+        self._groups.check(saved["groups"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
         expected = state_dtype(self._parameters.dtype)
         for name, values in saved["state"].items():
@@ -372,74 +447,29 @@ class Optimizer:
                 )
         for name, values in saved["state"].items():
             self._memory.write(self.state[name], values)
-        self._groups.replace(hyper)
+        self._groups.default.update(hyper)
+        self._groups.load(saved["groups"])
+        self._arrange()
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 
     def __repr__(self) -> str:
         hyper = ", ".join(f"{name}={value}" for name, value in self.hyper.items())
         return f"Optimizer({self._parameters.size:,} {self._parameters.dtype.name}, {self.rule.name}: {hyper})"
 
-    @property
-    def _clip_value(self) -> float:
-        return math.inf if self.clip_value is None else self.clip_value
-
-    def _kind_of_segment(self, segment: Segment) -> object:
-        """Return what neighbours have in common that one array of coefficients serves."""
-        return segment.name if self.max_segment_norm is not None else self._groups.kind(segment.group)
-
     def _take(self, gradients: Array) -> None:
         """Have passes work on these gradients; `step` has the same in line: a call would be 3 % of a small one."""
         if gradients is not self._spans.bound or gradients.shape != self._shape:
             self._spans.bind(gradients, writable=self._zero_grad)
 
-    def _send(self, buffer: Array, grad_scale: float) -> None:
-        """Write the coming step's coefficients to where passes over these gradients read them."""
-        spans, t, clip_value = self._spans, self.steps + 1, self._clip_value
-        for span in spans.list:
-            values = self._groups.coefficients(span.group, t, self.lr_scale, span.factor, clip_value)
-            spans.put(span.coefficients, values)
-        sign = -grad_scale if self.maximize else grad_scale
-        spans.table.send(buffer, (sign, self.max_norm or 0.0, self.max_segment_norm or 0.0))
-
-    def _launches_for(self, caller: str) -> Launches:
-        """Return what launches a step without a look at the gradient first, or say why nothing can."""
-        if self._launches is None:
+    def _check_can_be_captured(self, caller: str) -> None:
+        """Raise ValueError unless a step's passes are launches that do not ask the host."""
+        if not self.on_device:
             raise ValueError(f"{caller}: got backend {self.backend!r}, expected 'cuda', whose passes are launches")
-        if self.skip_nonfinite:
+        if self._skip_nonfinite:
             raise ValueError(
                 f"{caller}: got skip_nonfinite=True, expected False: with it the host looks at each gradient before it "
-                "takes the step, and a graph has nobody to ask"
+                "takes the step, which a graph cannot wait for"
             )
-        return self._launches
-
-    @property
-    def _kind_of_passes(self) -> tuple[bool, ...]:
-        """What makes passes other launches, rather than the same ones with other coefficients."""
-        return self.zero_grad, self.skip_nonfinite, self._limits_on_device
-
-    @property
-    def _limits_on_device(self) -> bool:
-        """Whether norms are limited without the host's knowing them."""
-        if self._launches is None or self.skip_nonfinite:
-            return False
-        return self.max_norm is not None or self.max_segment_norm is not None
-
-    def _scale(self, grad_scale: float) -> bool:
-        """Set what each span's gradient is multiplied by; return whether the step is to be taken."""
-        if not math.isfinite(grad_scale):
-            raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
-        sign = -grad_scale if self.maximize else grad_scale
-        no_limits = self.max_norm is None and self.max_segment_norm is None
-        if (no_limits and not self.skip_nonfinite) or self._limits_on_device:
-            for span in self._spans.list:
-                span.factor = sign
-            return True
-        norms = [abs(grad_scale) * norm for norm in self._spans.norms()]
-        if self.skip_nonfinite and not all(map(math.isfinite, norms)):
-            return False
-        factors = clip_factors(norms, self.max_norm, self.max_segment_norm)
-        self._spans.set_factors([sign * factor for factor in factors])
-        return True
 
 
 def _positive(name: str, value: float | None) -> float | None:

@@ -1,43 +1,80 @@
-"""The passes of a step: slices of an optimizer's buffers, as few as one array of coefficients each can serve."""
+"""Spans: slices of an optimizer's buffers that one set of numbers serves, and the passes over them."""
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, Run, coefficient_count
+from ..backends import Backend, MatMul, Run, number_count
 from ..buffers import Layout, Segment
 from ..memory import Memory
-from ..rules import Rule
+from ..rules import MatrixStage, Rule, Sweep
+from .groups import Group, Groups
 
-__all__ = ["Span", "Spans"]
+__all__ = ["Pass", "Span", "Spans"]
 
 Array = NDArray[Any]
 
 
-@dataclass
-class Span:
-    """A slice of the buffers that takes one array of coefficients; the pass over it comes with a gradient.
+class Pass:
+    """A sweep over one span: its numbers are written here, and read where it runs."""
 
-    The coefficients are written here and read where the passes run.
+    def __init__(self, sweep: Sweep, row: Array, read: Any, pack: Callable[..., None]) -> None:
+        self.sweep, self.row, self.read, self._pack = sweep, row, read, pack
+        self.sums = np.zeros(len(sweep.sums)) if sweep.sums else None
+        self.run: Run = _unbound
+
+    def put(self, numbers: Sequence[float]) -> None:
+        """Write the numbers; NumPy would take longer for so few than the pass over a small buffer."""
+        try:
+            self._pack(self.row, 0, *numbers)
+        except OverflowError:  # too large for float32: that is Inf, as everywhere
+            with np.errstate(over="ignore"):
+                self.row[:] = numbers
+
+
+class Product:
+    """A matrix stage on one span that is a matrix."""
+
+    def __init__(self, stage: MatrixStage, matrix: Array, matmul: MatMul) -> None:
+        self.stage, self._matrix, self._matmul = stage, matrix, matmul
+
+    def run(self, numbers: Mapping[str, float]) -> None:
+        """Replace the matrix by what the stage's function gives."""
+        own = {name: float(numbers[name]) for name in self.stage.numbers}
+        self._matrix[...] = self.stage.function(self._matrix, self._matmul, **own)
+
+
+class Span:
+    """A slice of the buffers.
+
+    Attributes
+    ----------
+    where
+        The slice.
+    group
+        Its rule and hyper-parameters.
+    rule
+        The stages of a step: those of the group's rule, and what comes before them.
+    stages
+        What each stage does to it; None where one leaves it as it is.
+    values
+        Numbers of the step that are the span's own, by name.
     """
 
-    where: slice
-    group: str
-    states: tuple[Array, ...]
-    coefficients: Array
-    read: Any
-    factor: float = 1.0
-    gradients: Array = field(init=False)
-    run: Run = field(init=False)
-    sum_of_squares: Callable[[], float] | None = None
+    def __init__(self, where: slice, group: Group, rule: Rule, stages: list[Pass | Product | None]) -> None:
+        self.where, self.group, self.rule, self.stages = where, group, rule, stages
+        self.values: dict[str, float] = {}
+
+    @property
+    def passes(self) -> list[Pass]:
+        """The stages that are sweeps."""
+        return [stage for stage in self.stages if isinstance(stage, Pass)]
 
     @property
     def size(self) -> int:
@@ -47,7 +84,22 @@ class Span:
 
 
 class Spans:
-    """The spans of an optimizer's buffers, and the gradient that they are bound to.
+    """The spans of an optimizer's buffers, and the gradient that their passes are bound to.
+
+    Parameters
+    ----------
+    backend, memory, threads
+        What runs the passes.
+    groups
+        Which rule updates what.
+    rule_of
+        Gives the stages of a group's step: the group's rule, or this one after others.
+    parameters, states
+        The buffers.
+    layout
+        Their segments: neighbours of one group are one span, unless the rule treats each segment as a whole.
+    apart
+        Whether each segment is a span in any case.
 
     Attributes
     ----------
@@ -58,32 +110,54 @@ class Spans:
     buffer : object
         The same gradient as passes take it.
     table : Coefficients
-        Where the spans' coefficients lie.
-    limit : callable or None
-        What limits the norms of the gradient on its device, once it was asked for.
+        Where the numbers of all passes lie.
     """
 
     def __init__(
-        self, backend: Backend, memory: Memory, rule: Rule, parameters: Array, states: Mapping[str, Array], threads: int
+        self,
+        backend: Backend,
+        memory: Memory,
+        groups: Groups,
+        rule_of: Callable[[Group], Rule],
+        parameters: Array,
+        states: Mapping[str, Array],
+        layout: Layout,
+        threads: int,
+        *,
+        apart: bool,
     ) -> None:
+        self._memory, self._parameters, self._states = memory, parameters, states
+        self._kernels: dict[Sweep, Any] = {}
         dtype = parameters.dtype
-        self._backend, self._memory, self._threads = backend, memory, threads
-        self._parameters, self._states = parameters, states
-        self._kernel = backend.kernel(rule, dtype, threads)
-        self._columns, self._dtype = coefficient_count(rule), backend.compute_dtype(dtype)
-        self._pack: Callable[..., None] = struct.Struct(f"{self._columns}{self._dtype.char}").pack_into
-        self.list: list[Span] = []
-        self.bound: Any = None
-        self.limit: Callable[[], None] | None = None
 
-    def cut(self, layout: Layout, kind: Callable[[Segment], object]) -> None:
-        """Make spans of a layout's segments: neighbours of one kind are one span."""
+        def kind(segment: Segment) -> object:
+            group = groups.of(segment)
+            return segment.name if apart or group.rule.is_per_segment else id(groups.first_like(group))
+
         cuts = [list(neighbours) for _, neighbours in groupby(layout, key=kind)]
-        self.table = self._memory.coefficients(len(cuts), self._columns, self._dtype)
-        for members, row, read in zip(cuts, self.table.rows, self.table.read, strict=True):
+        rules = [rule_of(groups.of(members[0])) for members in cuts]
+        sweeps = [stage for rule in rules for stage in rule.stages if isinstance(stage, Sweep)]
+        columns, real = max(map(number_count, sweeps), default=0), backend.compute_dtype(dtype)
+        self.table = memory.coefficients(len(sweeps), columns, real)
+        rows = iter(zip(self.table.rows, self.table.read, strict=True))
+        for sweep in sweeps:
+            if sweep not in self._kernels:
+                self._kernels[sweep] = backend.kernel(sweep, dtype, threads)
+        self.list: list[Span] = []
+        for members, rule in zip(cuts, rules, strict=True):
             where = slice(members[0].offset, members[-1].stop)
-            states = tuple(state[where] for state in self._states.values())
-            self.list.append(Span(where, members[0].group, states, row, read))
+            stages: list[Pass | Product | None] = []
+            for stage in rule.stages:
+                if isinstance(stage, Sweep):
+                    pack = struct.Struct(f"{number_count(stage)}{real.char}").pack_into
+                    row, read = next(rows)
+                    stages.append(Pass(stage, row[: number_count(stage)], read[: number_count(stage)], pack))
+                elif len(members[0].shape) == 2:
+                    stages.append(Product(stage, members[0].view(states[stage.buffer]), backend.matmul(real, threads)))
+                else:
+                    stages.append(None)
+            self.list.append(Span(where, groups.first_like(groups.of(members[0])), rule, stages))
+        self.bound: Any = None
 
     def bind(self, gradients: Any, *, writable: bool) -> None:
         """Have the passes work on that gradient.
@@ -98,35 +172,20 @@ class Spans:
             "gradients", gradients, dtype=parameters.dtype, size=parameters.size, writable=writable
         )
         self._memory.check_disjoint({"gradients": buffer, "parameters": parameters, **self._states})
-        self.bound = self.limit = None  # until all spans are bound: an exception may come between two
+        self.bound = None  # until all spans are bound: an exception may come between two
+        named = {"p": parameters, "g": buffer, **self._states}
         for span in self.list:
-            buffers = (parameters[span.where], buffer[span.where], *span.states)
-            span.run, span.gradients, span.sum_of_squares = self._kernel(buffers, span.read), buffers[1], None
+            for stage in span.stages:
+                if isinstance(stage, Pass):
+                    buffers = [named[name][span.where] for name in stage.sweep.buffers]
+                    arguments = (buffers, stage.read) if stage.sums is None else (buffers, stage.read, stage.sums)
+                    stage.run = self._kernels[stage.sweep](*arguments)
         self.buffer, self.bound = buffer, gradients
-
-    def put(self, coefficients: Array, values: Sequence[float]) -> None:
-        """Write a span's coefficients; NumPy would take longer for so few than the pass over a small buffer."""
-        try:
-            self._pack(coefficients, 0, *values)
-        except OverflowError:  # too large for float32: that is Inf, as everywhere
-            with np.errstate(over="ignore"):
-                coefficients[:] = values
-
-    def norms(self) -> list[float]:
-        """Return the Euclidean norm of each span's gradient."""
-        return [math.sqrt(self._sum_of_squares(span)) for span in self.list]
-
-    def set_factors(self, factors: Sequence[float]) -> None:
-        """Set what the gradient of each span is to be multiplied by."""
-        for span, factor in zip(self.list, factors, strict=True):
-            span.factor = factor
 
     def clear_gradients(self) -> None:
         """Set the gradient to zero."""
-        for span in self.list:
-            self._memory.clear(span.gradients)
+        self._memory.clear(self.buffer)
 
-    def _sum_of_squares(self, span: Span) -> float:
-        if span.sum_of_squares is None:
-            span.sum_of_squares = self._backend.sum_of_squares(span.gradients, self._threads)
-        return span.sum_of_squares()
+
+def _unbound(zero_grad: bool) -> None:
+    raise RuntimeError("no gradient is bound")

@@ -9,10 +9,37 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from .._errors import unknown_name
-from .rule import Hyper, Rule, check_hyper, rule
+from .hyper import Hyper, Range, check_hyper
+from .limits import GRADIENT_FACTOR, GRADIENT_NORM, is_limited, with_limits
+from .numbers import TOTAL, Number
+from .prelude import PRELUDE_NUMBERS
+from .rule import Rule, rule
+from .stages import MatrixStage, Stage, Sweep
 from .vocabulary import clip, fma, sign, where
 
-__all__ = ["RULES", "Hyper", "Rule", "check_hyper", "clip", "fma", "get_rule", "rule", "sign", "where"]
+__all__ = [
+    "GRADIENT_FACTOR",
+    "GRADIENT_NORM",
+    "PRELUDE_NUMBERS",
+    "RULES",
+    "TOTAL",
+    "Hyper",
+    "MatrixStage",
+    "Number",
+    "Range",
+    "Rule",
+    "Stage",
+    "Sweep",
+    "check_hyper",
+    "clip",
+    "fma",
+    "get_rule",
+    "is_limited",
+    "rule",
+    "sign",
+    "where",
+    "with_limits",
+]
 
 
 def _built_in() -> dict[str, Rule]:

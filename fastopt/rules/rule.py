@@ -1,165 +1,254 @@
-"""What a rule is: a scalar update, the coefficients it takes at step t, and the hyper-parameters these come from."""
+"""What a rule is: stages of scalar functions, and the numbers that these take at step t."""
 
 from __future__ import annotations
 
 import inspect
-import math
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from numbers import Real
+from copy import copy
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Literal, overload
 
-from .._errors import unknown_name
+from .hyper import Hyper, Range, check_hyper, range_of
+from .numbers import Number, Schedule, number_of, schedule_of, starts_of
+from .stages import MatrixStage, Stage, Sweep, matrix_stage_of, sweep_of
 
-__all__ = ["Hyper", "Rule", "check_hyper", "rule"]
+__all__ = ["Decay", "Rule", "rule"]
 
-Hyper = float | tuple[float, ...]
-"""The value of a hyper-parameter: a number, or a pair of numbers such as ``betas``."""
-
-_FRACTIONS = {"alpha", "beta", "betas", "momentum", "rho"}
-_NO_RULE_MAY_NAME = {"weight_decay"}
+Decay = Literal["l2", "decoupled"] | None
 
 
-@dataclass(frozen=True, eq=False)
 class Rule:
-    """An update rule: one element in, one element out.
+    """An update rule; made by the decorator :func:`rule`. Every backend makes its kernels from one of these.
 
-    Made by the decorator :func:`rule`; every backend makes its kernels from one of these.
+    Called with hyper-parameters, it gives the same rule with these as its defaults.
 
     Attributes
     ----------
-    name
+    name : str
         What the command line and the error messages call it.
-    update
-        The scalar function ``update(p, g, *states, *, coefficient, ...) -> (p, *states)``.
-    states
-        Names of the per-element buffers that it keeps, in PyTorch's words where PyTorch has them. All start at zero.
-    coefficient_names
-        Names of the numbers that it takes at each step.
-    hyper
+    stages : tuple of Sweep or MatrixStage
+        What a step does, one after the other.
+    numbers : tuple of Number
+        What is computed once a step, from sums and from the rule's memory.
+    states : tuple of str
+        Names of the per-element buffers that it keeps, in PyTorch's words where PyTorch has them.
+    starts : mapping
+        What a state is at first, where it is not zero: a number, ``"p"`` for a copy of the parameters, or the name of a
+        hyper-parameter.
+    hyper : mapping
         Hyper-parameters and their defaults, `weight_decay` included.
-    decay
+    ranges : mapping of str to Range
+        What values a hyper-parameter may have.
+    decay : {"l2", "decoupled", None}
         How `weight_decay` λ acts. ``"l2"``: g + λp takes the place of g. ``"decoupled"``: p is first multiplied by
-        1 − ηλ.
-    equation
+        1 − ηλ. None: the rule handles it, or has none.
+    vectors : Rule or None
+        The rule of segments that are no matrices, for a rule that is made for matrices only.
+    equation : str
         The update in mathematical notation.
+
+    Examples
+    --------
+    >>> from fastopt import RULES
+    >>> RULES["adam"](lr=0.01).hyper["lr"]
+    0.01
     """
 
-    name: str
-    update: Callable[..., Any]
-    states: tuple[str, ...]
-    coefficient_names: tuple[str, ...]
-    hyper: Mapping[str, Hyper]
-    decay: Literal["l2", "decoupled"]
-    equation: str
-    _coefficients: Callable[..., Mapping[str, float]]
+    def __init__(
+        self,
+        name: str,
+        first: Sweep,
+        *,
+        equation: str,
+        decay: Decay,
+        hyper: Mapping[str, Hyper],
+        starts: Mapping[str, float | str],
+        ranges: Mapping[str, Range],
+        vectors: Rule | None,
+    ) -> None:
+        self.name, self.equation, self.decay = name, equation, decay
+        self.stages: tuple[Stage, ...] = (first,)
+        self.numbers: tuple[Number, ...] = ()
+        self.starts, self.vectors = dict(starts), vectors
+        self._own_ranges = dict(ranges)
+        self._coefficients: Callable[..., Mapping[str, float]] = _themselves
+        self._set_hyper(hyper)
 
     def coefficients(self, function: Callable[..., Mapping[str, float]]) -> Callable[..., Mapping[str, float]]:
         """Decorate the function ``(t, *, lr=..., ...)`` that gives the coefficients of step t, in float64.
 
         Its keyword arguments are the rule's hyper-parameters, with their defaults. It is called once a step.
         """
-        object.__setattr__(self, "_coefficients", function)
-        object.__setattr__(self, "hyper", {**_keyword_defaults(self.name, function), "weight_decay": 0.0})
+        hyper = _keyword_defaults(self.name, function)
+        if self.decay is not None:
+            if "weight_decay" in hyper:
+                raise TypeError(
+                    f"rule {self.name}: a rule with decay={self.decay!r} has weight_decay already; leave it out"
+                )
+            hyper["weight_decay"] = self.hyper["weight_decay"]
+        self._coefficients = function
+        self._set_hyper(hyper)
         return function
 
-    def at_step(self, t: int, hyper: Mapping[str, Hyper]) -> tuple[float, ...]:
-        """Return the coefficients of step `t` (from 1), in the order of `coefficient_names`."""
-        return _picker(self.coefficient_names)(self._coefficients(t, **_own(hyper)))
+    def sweep(self, *, writes: tuple[str, ...] | None = None, sums: tuple[str, ...] = ()) -> Callable[..., Any]:
+        """Decorate the function of a further sweep; see :class:`Sweep` for `writes` and `sums`."""
 
-    def steps_with(self, hyper: Mapping[str, Hyper]) -> Callable[[int, float], tuple[float, ...]]:
+        def add(update: Callable[..., Any]) -> Callable[..., Any]:
+            self._add(sweep_of(f"{self.name}_{update.__name__}", update, sums, writes))
+            return update
+
+        return add
+
+    def matrices(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function of whole matrices; see :class:`MatrixStage`."""
+        self._add(matrix_stage_of(self.name, function))
+        return function
+
+    def number(self, function: Callable[..., float]) -> Callable[..., float]:
+        """Decorate the function of a number that is computed once a step; see :mod:`fastopt.rules.numbers`."""
+        self.numbers = (*self.numbers, number_of(self.name, function))
+        return function
+
+    def memory(self, *, start: float | str) -> Callable[..., Any]:
+        """Decorate the function of a number that is kept from step to step; see :class:`Number`."""
+
+        def add(function: Callable[..., float]) -> Callable[..., float]:
+            self.numbers = (*self.numbers, number_of(self.name, function, start))
+            return function
+
+        return add
+
+    def variant(self, name: str, *, equation: str, decay: Decay, **hyper: Hyper) -> Rule:
+        """Return the same update under another name, with another kind of decay and other defaults."""
+        other = copy(self)
+        other.name, other.equation, other.decay = name, equation, decay
+        other._set_hyper({**self.hyper, **hyper})
+        return other
+
+    def __call__(self, **hyper: Any) -> Rule:
+        """Return this rule with other defaults; raises what :func:`check_hyper` raises."""
+        other = copy(self)
+        other._set_hyper(check_hyper(self, hyper))
+        return other
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the per-element buffers that it keeps."""
+        taken = (stage.states if isinstance(stage, Sweep) else (stage.buffer,) for stage in self.stages)
+        return tuple(dict.fromkeys(name for names in taken for name in names))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is one sweep whose numbers do not depend on sums: it can run on any part of a gradient."""
+        return len(self.stages) == 1 and not self.stages[0].sums
+
+    @property
+    def is_per_segment(self) -> bool:
+        """Whether it treats each segment as a whole, by sums over it or as a matrix."""
+        return any(isinstance(stage, MatrixStage) for stage in self.stages) or bool(self.schedule.per_segment)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """When its numbers are computed."""
+        given = ("scale", "max_norm", "max_segment_norm", *self.coefficients_at(1))
+        return schedule_of(self.name, self.numbers, self.stages, given)
+
+    def source_of(self, name: str) -> object:
+        """Return the stage or the number that a sum or a number of that name comes from."""
+        stages = {total: stage for stage in self.stages for total in stage.sums}
+        return stages.get(name) or next(number for number in self.numbers if number.name == name)
+
+    def coefficients_at(self, t: int, hyper: Mapping[str, Hyper] | None = None) -> Mapping[str, float]:
+        """Return the coefficients of step `t` (from 1) by name, of its own hyper-parameters or of others."""
+        return self._coefficients(t, **self._own(self.hyper if hyper is None else hyper))
+
+    def coefficients_with(self, hyper: Mapping[str, Hyper]) -> Callable[[int, float], Mapping[str, float]]:
         """Return what gives the coefficients of step t at a learning rate, the others being what they are now.
 
         What does not change from step to step is done here, once: a call is most of a step of few parameters.
         """
-        own, function, in_order = _own(hyper), self._coefficients, _picker(self.coefficient_names)
+        own, function = self._own(hyper), self._coefficients
 
-        def at_step(t: int, lr: float) -> tuple[float, ...]:
+        def at_step(t: int, lr: float) -> Mapping[str, float]:
             own["lr"] = lr
-            return in_order(function(t, **own))
+            return function(t, **own)
 
         return at_step
 
-    def variant(self, name: str, *, equation: str, decay: Literal["l2", "decoupled"], **hyper: Hyper) -> Rule:
-        """Return the same update under another name, with another kind of decay and other defaults."""
-        return replace(self, name=name, equation=equation, decay=decay, hyper={**self.hyper, **hyper})
+    def memory_at_start(self, hyper: Mapping[str, Hyper]) -> dict[str, float]:
+        """Return the rule's memory before the first step."""
+        return starts_of(self.numbers, hyper)
 
     def words_per_parameter(self) -> int:
-        """Return how many numbers one pass reads and writes for each parameter: p and the states both ways, g once."""
-        return 3 + 2 * len(self.states)
+        """Return how many numbers the sweeps of a step read and write for each parameter."""
+        return sum(stage.words for stage in self.stages if isinstance(stage, Sweep))
+
+    @property
+    def documentation(self) -> str:
+        """What its module says of it."""
+        return inspect.getdoc(sys.modules[self.stages[0].update.__module__]) or ""  # type: ignore[union-attr]
 
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.equation}>"
 
+    def _add(self, stage: Stage) -> None:
+        self.stages = (*self.stages, stage)
+        self.__dict__.pop("schedule", None)
 
-def _own(hyper: Mapping[str, Hyper]) -> dict[str, Hyper]:
-    """Return the hyper-parameters that are the rule's business, which weight decay is not: it is the pass's."""
-    return {name: value for name, value in hyper.items() if name != "weight_decay"}
+    def _set_hyper(self, hyper: Mapping[str, Hyper]) -> None:
+        self.hyper = dict(hyper)
+        self.ranges = {name: range_of(name, default) for name, default in hyper.items()} | {
+            name: own for name, own in self._own_ranges.items() if name in hyper
+        }
 
-
-def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
-    """Return what picks those values out of a mapping."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda named: tuple(map(named.__getitem__, names))  # where an itemgetter gives no tuple
-
-
-def check_hyper(rule: Rule, given: Mapping[str, Any]) -> dict[str, Hyper]:
-    """Return the rule's hyper-parameters with the `given` ones put in, or say which one is wrong.
-
-    Raises
-    ------
-    ValueError
-        A name that the rule does not have, or a value that is not finite, negative, or no fraction where one is wanted.
-    TypeError
-        A value that is no number, or a single number where a pair is wanted.
-    """
-    values = dict(rule.hyper)
-    if "lr" not in values:
-        raise TypeError(f"rule {rule.name}: got the hyper-parameters {', '.join(values)}, expected lr among them")
-    for name, value in given.items():
-        if name not in values:
-            raise unknown_name(f"hyper-parameter of {rule.name}", name, values)
-        values[name] = _check_value(rule, name, value)
-    return values
-
-
-def _check_value(rule: Rule, name: str, value: Any) -> Hyper:
-    default = rule.hyper[name]
-    wanted = len(default) if isinstance(default, tuple) else 1
-    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(numbers) != wanted or isinstance(value, (tuple, list)) != isinstance(default, tuple):
-        raise TypeError(
-            f"{rule.name}: got {name}={value!r}, expected {'one number' if wanted == 1 else f'{wanted} numbers'}, "
-            f"such as the default {default!r}"
-        )
-    for number in numbers:
-        if not isinstance(number, Real):
-            raise TypeError(f"{rule.name}: got {name}={value!r}, expected a number such as {default!r}")
-        if not math.isfinite(number):
-            raise ValueError(f"{rule.name}: got {name}={value!r}, expected a finite number")
-        if number < 0:
-            raise ValueError(f"{rule.name}: got {name}={value!r}, expected a number that is not negative")
-        if name in _FRACTIONS and float(number) >= 1:
-            raise ValueError(f"{rule.name}: got {name}={value!r}, expected a number in [0, 1)")
-    return tuple(map(float, numbers)) if isinstance(default, tuple) else float(numbers[0])
+    def _own(self, hyper: Mapping[str, Hyper]) -> dict[str, Hyper]:
+        """Return the hyper-parameters that its coefficients are made from: not the decay that the prelude does."""
+        return {name: value for name, value in hyper.items() if name != "weight_decay" or self.decay is None}
 
 
 @overload
 def rule(update: Callable[..., Any], /) -> Rule: ...
 @overload
-def rule(*, name: str) -> Callable[[Callable[..., Any]], Rule]: ...
-def rule(update: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def rule(
+    *,
+    name: str | None = None,
+    decay: Decay = "l2",
+    weight_decay: float = 0.0,
+    writes: tuple[str, ...] | None = None,
+    sums: tuple[str, ...] = (),
+    starts: Mapping[str, float | str] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    vectors: Rule | None = None,
+) -> Callable[[Callable[..., Any]], Rule]: ...
+def rule(update: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a rule of a scalar function ``(p, g, *states, *, coefficient, ...) -> (p, *states)``.
 
-    The docstring is the equation. Positional parameters behind `p` and `g` name the states; keyword-only parameters
-    name the coefficients. Where these have defaults, they are the hyper-parameters themselves; where they have to be
-    computed from others at each step, say how with :meth:`Rule.coefficients`.
+    The docstring is the equation. Positional parameters after `p` and `g` name the states, which start at zero;
+    keyword-only parameters name the coefficients. Where these have defaults, they are the hyper-parameters themselves;
+    where they have to be computed from others at each step, say how with :meth:`Rule.coefficients`.
 
-    A coefficient comes in the dtype of the buffers. A literal does not: ``0.5 * g`` would make a float32 loop a float64
-    one, and the compiled backends refuse it. Write multiply-adds as :func:`fma`, so that all backends give the same
-    bits.
+    The function computes in the dtype of the buffers: coefficients and number literals have that dtype. It may call
+    ``math.sqrt``, ``abs``, :func:`fma`, :func:`clip`, :func:`sign`, :func:`where`, and other such functions. Write
+    multiply-adds as :func:`fma`, so that all backends give the same bits.
+
+    Parameters
+    ----------
+    name : str, optional
+        The function's name by default.
+    decay : {"l2", "decoupled", None}
+        How `weight_decay` acts; None where the rule handles it, or has none. See :class:`Rule`.
+    weight_decay : float
+        The default, where `decay` is not None.
+    writes, sums
+        What the function gives, where that is not a new value of each buffer that it takes; see :class:`Sweep`.
+    starts : mapping, optional
+        State to what it is at first: a number, ``"p"`` for a copy of the parameters, or the name of a hyper-parameter.
+    ranges : mapping, optional
+        Hyper-parameter to :class:`Range`, where :func:`range_of` does not say it.
+    vectors : Rule, optional
+        The rule of segments that are no matrices.
 
     Raises
     ------
@@ -178,32 +267,47 @@ def rule(update: Callable[..., Any] | None = None, /, *, name: str | None = None
     ('velocity',)
     """
     if update is None:
-        return lambda function: _make(function, name)
-    return _make(update, None)
+        return lambda function: _make(function, **options)
+    return _make(update)
 
 
-def _make(update: Callable[..., Any], name: str | None) -> Rule:
+def _make(
+    update: Callable[..., Any],
+    *,
+    name: str | None = None,
+    decay: Decay = "l2",
+    weight_decay: float = 0.0,
+    writes: tuple[str, ...] | None = None,
+    sums: tuple[str, ...] = (),
+    starts: Mapping[str, float | str] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    vectors: Rule | None = None,
+) -> Rule:
     name = name or update.__name__
-    parameters = inspect.signature(update).parameters.values()
-    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    keyword = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    if positional[:2] != ["p", "g"] or len(positional) + len(keyword) != len(parameters):
+    first = sweep_of(update.__name__, update, sums, writes)
+    if "g" not in first.buffers:
         raise TypeError(
             f"rule {name}: got the signature {inspect.signature(update)}, "
             "expected (p, g, state, ..., *, coefficient, ...), for example (p, g, velocity, *, lr=0.01, beta=0.9)"
         )
-    hyper = {k.name: float(k.default) for k in parameters if k.kind is k.KEYWORD_ONLY and k.default is not k.empty}
-    hyper.setdefault("weight_decay", 0.0)
+    hyper: dict[str, Hyper] = {key: float(value) for key, value in (update.__kwdefaults__ or {}).items()}
+    if decay is not None:
+        hyper.setdefault("weight_decay", weight_decay)
     return Rule(
-        name=name,
-        update=update,
-        states=tuple(positional[2:]),
-        coefficient_names=tuple(keyword),
-        hyper=hyper,
-        decay="l2",
+        name,
+        first,
         equation=" ".join((update.__doc__ or "").split()),
-        _coefficients=lambda t, **values: values,
+        decay=decay,
+        hyper=hyper,
+        starts=starts or {},
+        ranges=ranges or {},
+        vectors=vectors,
     )
+
+
+def _themselves(t: int, **hyper: Any) -> Mapping[str, float]:
+    """The coefficients of a rule whose hyper-parameters its function takes as they are."""
+    return hyper
 
 
 def _keyword_defaults(name: str, function: Callable[..., Any]) -> dict[str, Hyper]:
@@ -214,7 +318,4 @@ def _keyword_defaults(name: str, function: Callable[..., Any]) -> dict[str, Hype
     missing = [key for key, default in hyper.items() if default is inspect.Parameter.empty]
     if missing:
         raise TypeError(f"rule {name}: hyper-parameter {missing[0]} has no default; give it one")
-    taken = _NO_RULE_MAY_NAME & hyper.keys()
-    if taken:
-        raise TypeError(f"rule {name}: every rule has {taken.pop()} already; leave it out")
     return hyper

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -11,13 +11,13 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import TypingError
 
-from ...rules import Rule
+from ...rules import Rule, Sweep
 from ..network import NetworkSpec, Trainer
-from ..protocol import Array, Kernel, Run
+from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
 from .decorators import cache_folder
-from .launch import bind, parallel_threads, threading_layer
-from .reductions import CHUNK, LANES, compiled_sum, in_order
+from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
+from ..._constants import CHUNK, LANES, chunk_count
 from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]
@@ -44,16 +44,28 @@ class NumbaBackend:
         """Return the dtype of the coefficients: that of the buffers."""
         return dtype
 
-    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the compiled pass; compiling takes a second the first time, milliseconds from the cache."""
         with self._lock:
-            code = _compile(rule, dtype)
+            code = _compile(sweep, dtype)
+        own = [place for place, name in enumerate(sweep.buffers) if name != "g"]
+        g = sweep.buffers.index("g") if "g" in sweep.buffers else 0
+        count = len(sweep.sums)
 
-        def on(buffers: Sequence[Array], coefficients: Array) -> Run:
-            p, g, *states = buffers
-            return bind(code, GROUP, threads, g, coefficients, (p, *states))
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+            others = [buffers[place] for place in own]
+            if sums is None:
+                return bind(code, GROUP, threads, buffers[g], numbers, others)
+            lanes = np.empty((chunk_count(buffers[0].size), count, LANES))
+            return bind_with_sums(code, CHUNK, threads, buffers[g], numbers, others, lanes, sums)
 
         return on
+
+    def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
+        """Return the compiled product of matrices."""
+        from .matmul import make_matmul  # compiles for seconds, once: not for rules without matrices
+
+        return make_matmul(dtype, threads)
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the compiled training steps."""
@@ -61,20 +73,9 @@ class NumbaBackend:
 
         return make_trainer(network, rule, dtype, threads)
 
-    def sum_of_squares(self, values: Array, threads: int) -> Callable[[], float]:
-        """Return what gives Σ x², in chunks of a fixed size that are added in order."""
-        lanes = np.empty((-(-values.size // CHUNK), LANES))
-        sum_chunks = bind(compiled_sum(values.dtype), CHUNK, threads, values, lanes)
 
-        def run() -> float:
-            sum_chunks(False)
-            return float(in_order(lanes))
-
-        return run
-
-
-def _compile(rule: Rule, dtype: np.dtype[Any]) -> Any:
+def _compile(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
     try:
-        return compiled_pass(rule, dtype)
+        return compiled_pass(sweep, dtype)
     except TypingError as error:
-        raise does_not_compile(rule, dtype, error) from error
+        raise does_not_compile(sweep, dtype, error) from error

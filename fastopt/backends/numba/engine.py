@@ -9,6 +9,7 @@ import numpy as np
 from numba import prange, types
 from numba.np.numpy_support import from_dtype
 
+from ... import _constants
 from .. import polynomials
 from .decorators import inlined, kernel
 from .digest import digest_of
@@ -40,7 +41,7 @@ _RUN_WORK = Call.RUN_WORK.value
 
 @cache
 def _digest() -> str:
-    return digest_of(polynomials.__name__, *(f"{__package__}.{name}" for name in _SOURCES))[:12]
+    return digest_of(polynomials.__name__, _constants.__name__, *(f"{__package__}.{name}" for name in _SOURCES))[:12]
 
 
 @cache

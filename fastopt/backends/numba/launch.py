@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, auto
 from importlib import import_module
 from typing import Any
@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..protocol import Array
+from ..protocol import Array, Run
 from ..threads import is_forked_child
 from . import decorators, memory
 from .arrays import address
@@ -19,7 +19,7 @@ from .decorators import inlined, kernel
 from .digest import digest_of
 from .memory import call_part, data_address
 
-__all__ = ["Pass", "bind", "parallel_threads", "threading_layer"]
+__all__ = ["Pass", "bind", "bind_with_sums", "in_order", "parallel_threads", "threading_layer"]
 
 
 class Pass(IntEnum):
@@ -33,14 +33,18 @@ class Pass(IntEnum):
     ITEM_SIZE = auto()
     UNIT = auto()
     GRADIENT = auto()
-    COEFFICIENTS = auto()
+    NUMBERS = auto()
+    LANES = auto()
     BUFFERS = auto()
 
 
 _CODE, _SIZE, _ITEM_SIZE, _UNIT = Pass.CODE.value, Pass.SIZE.value, Pass.ITEM_SIZE.value, Pass.UNIT.value
 _DIGEST = digest_of(decorators.__name__, memory.__name__)[:12]
-_GRADIENT, _COEFFICIENTS, _BUFFERS = Pass.GRADIENT.value, Pass.COEFFICIENTS.value, Pass.BUFFERS.value
+_GRADIENT, _NUMBERS = Pass.GRADIENT.value, Pass.NUMBERS.value
+_LANES, _BUFFERS = Pass.LANES.value, Pass.BUFFERS.value
 
+
+_NONE = np.empty(0)
 
 PARALLEL_FROM = 32_768
 """Parameters from which two threads are faster than one: a launch costs 2 to 3 µs."""
@@ -50,7 +54,23 @@ PARALLEL_FROM = 32_768
 def _run(table, low, high, zero_grad):  # type: ignore[no-untyped-def]
     gradient = table[_GRADIENT] + low * table[_ITEM_SIZE]
     buffers = data_address(table) + 8 * _BUFFERS
-    call_part(table[_CODE], buffers, low, high - low, gradient, table[_COEFFICIENTS], zero_grad)
+    call_part(table[_CODE], buffers, low, high - low, gradient, table[_NUMBERS], zero_grad, table[_LANES])
+
+
+@inlined
+def _share(table, thread, threads):  # type: ignore[no-untyped-def]
+    """Return where a thread's elements begin."""
+    size, unit = table[_SIZE], table[_UNIT]
+    return min(size, thread * ((size // threads + unit) // unit * unit))
+
+
+@inlined
+def _add_in_order(lanes, sums):  # type: ignore[no-untyped-def]
+    for term in range(sums.size):
+        total = 0.0
+        for chunk in range(lanes.shape[0]):
+            total += lanes[chunk, term, 0]
+        sums[term] = total
 
 
 @kernel(digest=_DIGEST)
@@ -62,10 +82,14 @@ def _run_alone(table: Any, zero_grad: Any) -> None:
 @kernel(digest=_DIGEST, parallel=True)
 def _run_together(table: Any, zero_grad: Any, threads: Any) -> None:
     """Run it on that many threads."""
-    size, unit = table[_SIZE], table[_UNIT]
-    share = (size // threads + unit) // unit * unit
     for thread in prange(threads):
-        _run(table, min(size, thread * share), min(size, (thread + 1) * share), zero_grad)
+        _run(table, _share(table, thread, threads), _share(table, thread + 1, threads), zero_grad)
+
+
+@kernel(digest=_DIGEST)
+def in_order(lanes: Any, sums: Any) -> None:
+    """Write the sums of the chunks, added in order."""
+    _add_in_order(lanes, sums)
 
 
 def parallel_threads() -> int:
@@ -89,17 +113,27 @@ def threading_layer() -> str | None:
 
 
 def bind(
-    code: Any, unit: int, threads: int, values: Array, out: Array, buffers: Sequence[Array] = ()
-) -> Callable[[bool], None]:
-    """Return what runs the code over the values, on threads where they are many.
+    code: Any, unit: int, threads: int, gradient: Array, numbers: Array, buffers: Sequence[Array], lanes: Array = _NONE
+) -> Run:
+    """Return what runs the code of a pass over whole buffers, on threads where they are large.
 
-    `out` is what lies in the coefficients' place; `buffers` are what the code finds in its table.
+    Parameters
+    ----------
+    code
+        The pass, compiled.
+    unit
+        What a thread's share is a multiple of, in elements.
+    threads
+        How many there may be.
+    gradient, numbers, buffers, lanes
+        What :func:`.rule.compiled_pass` takes.
     """
     table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in buffers], np.int64)
-    table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, values.size, values.itemsize
-    table[Pass.UNIT], table[Pass.GRADIENT], table[Pass.COEFFICIENTS] = unit, address(values), address(out)
-    threads = min(threads, parallel_threads()) if values.size >= PARALLEL_FROM else 1
-    held = (code, values, out, buffers)  # for as long as their addresses are in the table
+    table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, gradient.size, gradient.itemsize
+    table[Pass.UNIT], table[Pass.GRADIENT], table[Pass.NUMBERS] = unit, address(gradient), address(numbers)
+    table[Pass.LANES] = address(lanes)
+    threads = min(threads, parallel_threads()) if gradient.size >= PARALLEL_FROM else 1
+    held = (code, gradient, numbers, buffers, lanes)  # for as long as their addresses are in the table
 
     def run(zero_grad: bool, _held: object = held) -> None:
         if threads > 1 and not is_forked_child():
@@ -108,3 +142,23 @@ def bind(
             _run_alone(table, zero_grad)
 
     return run
+
+
+def bind_with_sums(
+    code: Any,
+    unit: int,
+    threads: int,
+    gradient: Array,
+    numbers: Array,
+    buffers: Sequence[Array],
+    lanes: Array,
+    sums: Array,
+) -> Run:
+    """Return what does the same, and writes the pass's sums."""
+    run = bind(code, unit, threads, gradient, numbers, buffers, lanes)
+
+    def run_and_add(zero_grad: bool) -> None:
+        run(zero_grad)
+        in_order(lanes, sums)
+
+    return run_and_add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._constants import PARTS
 from .decorators import inlined
 from .exp import bits_of, sigmoid, tanh
 from .intrinsics import fma
@@ -13,7 +14,6 @@ __all__ = [
     "COLUMNS_TOGETHER",
     "HIGH",
     "PACKED_DEPTH",
-    "PARTS",
     "add_range",
     "derive_range",
     "forward_range",
@@ -24,9 +24,6 @@ RELU, LEAKY_RELU, SIGMOID, TANH = 1, 2, 3, 4
 
 TRANSPOSED = 1
 """The kind of a forward product whose weights lie transposed; of the usual kind, 0, they lie as they are multiplied."""
-
-PARTS = 4
-"""Parts of a layer's inputs that may be summed apart, and are then added in order."""
 
 PACKED_FROM = 16
 """Rows from which copying a panel of the weights pays: each copy is then read several times."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._aligned import aligned_zeros
+from ..._constants import PARTS
 from ...rules import Rule
 from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
@@ -16,7 +17,7 @@ from ..threads import is_forked_child
 from .arrays import address
 from .engine import launch, parts
 from .launch import parallel_threads
-from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH, PARTS
+from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
 from .rule import compiled_pass
 from .steps import LARGE_TILE, ZEROS_FROM, Call, Of, most_part_rows
 from .team import APART
@@ -39,7 +40,7 @@ def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads
         The rule does not compile for the dtype.
     """
     dtype = np.dtype(dtype)
-    return _NumbaTrainer(network, compiled_pass(rule, dtype), dtype, min(threads, parallel_threads()))
+    return _NumbaTrainer(network, compiled_pass(rule.stages[0], dtype), dtype, min(threads, parallel_threads()))
 
 
 class _NumbaTrainer:

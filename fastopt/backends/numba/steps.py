@@ -9,9 +9,9 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import Any
 
+from ..._constants import FEW_ROWS, MOST_ROWS, PARTS, PARTS_FROM, PARTS_TO
 from .decorators import inlined
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero
-from .layers import PARTS
 from .memory import call_part, whole
 from .team import finish_item, next_item
 
@@ -91,16 +91,6 @@ UPDATE_COST = 12
 SMALL_TILE, TILE, LARGE_TILE = 8192, 32_768, 131_072
 """Elements of a tile of weights for batches of up to 16 rows, of up to 64, and larger ones. A small batch's tile stays
 near the processor; a large one's makes up for reading all of d for each tile."""
-
-PARTS_FROM, PARTS_TO = 16_384, 262_144
-"""Weights of a layer that is summed in parts: fewer are one thread's, more do not stay in the processors' own caches.
-
-A thread then reads the rows of the weights that it has updated: one that another has changed takes longer to fetch than
-to multiply by a small batch. Where sums are in parts is a matter of shapes, so that threads change no bit.
-"""
-
-FEW_ROWS, MOST_ROWS = 16, 256
-"""Rows of a batch up to which a layer of any size, and one of at most `PARTS_TO` weights, is summed in parts."""
 
 ZEROS_FROM = 8
 """Where among the constants a panel of zeros begins."""
@@ -254,7 +244,7 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
         tile = call[Call.GRADIENTS] + itemsize * start
     call_part(run, inputs + itemsize * first, places, deltas, lead, rows, tile, n_out, count, eights, copy)
     if fused:
-        call_part(update, buffers, start, size, tile, coefficients, 0)
+        call_part(update, buffers, start, size, tile, coefficients, 0, 0)
     if first + count == n_in:
         if not fused:
             tile += itemsize * size
@@ -262,7 +252,7 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
         call_part(run, call[Call.CONSTANTS], call[Call.ZEROS], deltas, lead, rows, tile, n_out, 1, eights, copy)
         if fused:
             bias = coefficients + itemsize * call[Call.COEFFICIENT_COUNT]
-            call_part(update, buffers, start + size, n_out, tile, bias, 0)
+            call_part(update, buffers, start + size, n_out, tile, bias, 0, 0)
 
 
 @inlined

@@ -1,0 +1,27 @@
+"""Constants that bits depend on: every backend takes them from here, and C receives them generated."""
+
+from __future__ import annotations
+
+__all__ = ["CHUNK", "FEW_ROWS", "LANES", "MOST_ROWS", "PARTS", "PARTS_FROM", "PARTS_TO", "chunk_count"]
+
+CHUNK, LANES = 16_384, 64
+"""The order of sums over elements. These are cut into chunks; in a chunk, element i belongs to lane i mod `LANES`; each
+lane is summed in order, then the lanes are added pairwise; then the chunks in order."""
+
+PARTS = 4
+"""Parts of a layer's inputs that may be summed apart, and are then added in order."""
+
+PARTS_FROM, PARTS_TO = 16_384, 262_144
+"""Weights of a layer that is summed in parts: fewer are one thread's, more do not stay in the processors' own caches.
+
+A thread then reads the rows of the weights that it has updated: one that another has changed takes longer to fetch than
+to multiply by a small batch. Where sums are in parts is a matter of shapes, so that threads change no bit.
+"""
+
+FEW_ROWS, MOST_ROWS = 16, 256
+"""Rows of a batch up to which a layer of any size, and one of at most `PARTS_TO` weights, is summed in parts."""
+
+
+def chunk_count(size: int) -> int:
+    """Return the number of chunks of so many elements."""
+    return -(-size // CHUNK)

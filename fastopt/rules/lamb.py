@@ -1,0 +1,50 @@
+"""LAMB: You et al., 2020, Algorithm 2, with the identity as its φ. The ratio is 1 where a norm is zero."""
+
+from math import sqrt
+
+from .rule import rule
+from .vocabulary import fma, where
+
+
+def direction(p, exp_avg, exp_avg_sq, inv_correction1, inv_sqrt_correction2, eps, decay):
+    adam = exp_avg * inv_correction1 / fma(sqrt(exp_avg_sq), inv_sqrt_correction2, eps)
+    return fma(decay, p, adam)
+
+
+@rule(decay=None, writes=("exp_avg", "exp_avg_sq"), sums=("parameter_squares", "direction_squares"))
+def lamb(
+    p, g, exp_avg, exp_avg_sq,
+    *, one_minus_beta1, beta2, one_minus_beta2, inv_correction1, inv_sqrt_correction2, eps, decay,
+):  # fmt: skip
+    """m += (1−β₁)(g−m);  v = β₂v + (1−β₂)g²;  u = m/(1−β₁ᵗ) / (√v/√(1−β₂ᵗ) + ε) + λp;  p −= η·‖p‖/‖u‖·u, by segment"""
+    exp_avg = fma(g - exp_avg, one_minus_beta1, exp_avg)
+    exp_avg_sq = fma(beta2, exp_avg_sq, one_minus_beta2 * (g * g))
+    u = direction(p, exp_avg, exp_avg_sq, inv_correction1, inv_sqrt_correction2, eps, decay)
+    return exp_avg, exp_avg_sq, (p, p), (u, u)
+
+
+@lamb.number
+def step_size(lr, parameter_squares, direction_squares):
+    ratio = sqrt(parameter_squares) / sqrt(direction_squares)
+    return lr * where(parameter_squares > 0.0, where(direction_squares > 0.0, ratio, 1.0), 1.0)
+
+
+@lamb.sweep(writes=("p",))
+def apply(p, exp_avg, exp_avg_sq, *, inv_correction1, inv_sqrt_correction2, eps, decay, step_size):
+    u = direction(p, exp_avg, exp_avg_sq, inv_correction1, inv_sqrt_correction2, eps, decay)
+    return fma(-step_size, u, p)
+
+
+@lamb.coefficients
+def coefficients(t, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01):
+    beta1, beta2 = betas
+    return {
+        "lr": lr,
+        "one_minus_beta1": 1.0 - beta1,
+        "beta2": beta2,
+        "one_minus_beta2": 1.0 - beta2,
+        "inv_correction1": 1.0 / (1.0 - beta1**t),
+        "inv_sqrt_correction2": 1.0 / sqrt(1.0 - beta2**t),
+        "eps": eps,
+        "decay": weight_decay,
+    }

@@ -1,0 +1,112 @@
+"""Sweeps as C: for each the loop over some elements, and its line in the table of passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .. import _constants
+from ..rules import PRELUDE_NUMBERS, RULES, Rule, Sweep, prelude, with_limits
+from .functions import Functions
+
+__all__ = ["built_in_sweeps", "constants_source", "passes_source", "table_source"]
+
+_HEADER = "/* Generated from the Python functions that it names; see fastopt/translate. */\n\n"
+_PART = """\
+INLINE void NAMED({name}_part)(size_t start, size_t size, REAL *restrict p, const REAL *restrict g,
+                               REAL *const *states, const REAL *c, double *restrict lanes)
+{{
+{declarations}
+    for (size_t i = start; i < start + size; ++i) {{
+        REAL {results};
+{prelude}
+        NAMED({function})({arguments});
+{stores}
+    }}
+    (void)p, (void)g, (void)states, (void)lanes;
+}}
+INLINE void NAMED({name}_fetch)(size_t i, const REAL *p, const REAL *g, REAL *const *states)
+{{
+{fetches}
+    (void)p, (void)g, (void)states;
+}}
+PASS({name}, {numbers}, {states}, {sums})
+"""
+
+
+def built_in_sweeps() -> dict[str, Sweep]:
+    """Return every sweep of the built-in rules, and of the limits in front of them, by its name."""
+    return {sweep.name: sweep for sweep in _sweeps([with_limits(RULES["sgd"]), *RULES.values()])}
+
+
+def passes_source(sweeps: Iterable[Sweep]) -> str:
+    """Return the passes over these sweeps, to be included once for each dtype and vector width."""
+    functions = Functions()
+    parts = [_part(functions, sweep) for sweep in sweeps]
+    return _HEADER + "\n".join((*functions.text, *parts))
+
+
+def table_source(sweeps: Iterable[Sweep]) -> str:
+    """Return the lines of the table of passes."""
+    lines = (
+        f"RULE({sweep.name}, {len(sweep.states)}, {_count(sweep)}, {len(sweep.sums)})\n" for sweep in sweeps
+    )
+    return _HEADER + "".join(lines)
+
+
+def constants_source() -> str:
+    """Return the constants that bits depend on."""
+    names = ("CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
+    lines = [f"enum {{ {name} = {getattr(_constants, name)} }};\n" for name in names]
+    prelude = ", ".join(name.upper() for name in PRELUDE_NUMBERS)
+    return "".join((_HEADER, *lines, f"enum {{ {prelude} }}; /* the first numbers of every pass */\n"))
+
+
+def _sweeps(rules: Iterable[Rule]) -> list[Sweep]:
+    return list(dict.fromkeys(stage for rule in rules for stage in rule.stages if isinstance(stage, Sweep)))
+
+
+def _count(sweep: Sweep) -> int:
+    return len(PRELUDE_NUMBERS) + len(sweep.numbers)
+
+
+def _part(functions: Functions, sweep: Sweep) -> str:
+    terms = [f"{name}_{side}" for name in sweep.sums for side in "ab"]
+    results = [*sweep.writes, *terms]
+    values = {"p": "p_", "g": "g_", **{state: f"{state}[i]" for state in sweep.states}}
+    arguments = [values[buffer] for buffer in sweep.buffers]
+    arguments += [f"c[{len(PRELUDE_NUMBERS) + k}]" for k in range(len(sweep.numbers))]
+    stores = [f"        {buffer}[i] = new_{buffer};" for buffer in sweep.writes]
+    stores += [
+        f"        lanes[{k} * LANES + i - start] = fma((double)new_{name}_a, (double)new_{name}_b, "
+        f"lanes[{k} * LANES + i - start]);"
+        for k, name in enumerate(sweep.sums)
+    ]
+    fetched = [buffer for buffer in ("p", "g") if buffer in sweep.buffers]
+    fetches = [f"    PREFETCH({buffer} + i);" for buffer in fetched]
+    fetches += [f"    PREFETCH(states[{k}] + i);" for k in range(len(sweep.states))]
+    return _PART.format(
+        name=sweep.name,
+        declarations="\n".join(f"    REAL *restrict {s} = states[{k}];" for k, s in enumerate(sweep.states)),
+        results=", ".join(f"new_{name}" for name in results),
+        prelude=_prelude(functions, sweep),
+        function=functions.add(sweep.update, results),
+        arguments=", ".join((*arguments, *(f"&new_{name}" for name in results))),
+        stores="\n".join(stores),
+        fetches="\n".join(fetches),
+        numbers=_count(sweep),
+        states=len(sweep.states),
+        sums=len(sweep.sums),
+    )
+
+
+def _prelude(functions: Functions, sweep: Sweep) -> str:
+    scaled = f"NAMED({functions.add(prelude.scaled)})(g[i], c[GRAD_SCALE], c[CLIP_VALUE])"
+    decayed = functions.add(prelude.decayed, ("p", "g"))
+    lines = []
+    if "g" in sweep.buffers:
+        lines.append(f"REAL g_ = {scaled};")
+    if "p" in sweep.buffers:
+        gradient = "g_" if "g" in sweep.buffers else "unused"
+        lines.append("REAL p_;" if gradient == "g_" else "REAL p_, unused = 0;")
+        lines.append(f"NAMED({decayed})(p[i], {gradient}, c[WEIGHT_DECAY], c[DECAY_FACTOR], &p_, &{gradient});")
+    return "\n".join(f"        {line}" for line in lines)
