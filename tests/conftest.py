@@ -26,6 +26,11 @@ HYPER = {
     "rmsprop_centered_momentum": {"lr": 0.03, "alpha": 0.9, "eps": 1e-3, "momentum": 0.8, "weight_decay": 0.0625},
     "adam": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
     "adamw": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
+    "lamb": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
+    "muon": {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.0625},
+    "prodigy": {"lr": 0.3, "betas": (0.8, 0.99), "eps": 1e-3, "d0": 0.125, "d_coef": 2.0, "weight_decay": 0.0625},
+    "schedule_free_adamw": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
+    "adan": {"lr": 0.03, "betas": (0.9, 0.8, 0.95), "eps": 1e-3, "weight_decay": 0.0625},
 }
 
 

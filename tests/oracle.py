@@ -4,7 +4,8 @@ Contract: written from the papers and from the public documentation of PyTorch a
 the two stay independent, so that a slip in one shows. Every rule is `rule(p, g, state, t, *, hyper) -> p_new`:
 
 - `p`, `g`: the parameters and their gradient, float64 arrays of one shape; neither is written to;
-- `state`: name -> array, updated by the call; a missing name means zeros;
+- `state`: name -> array, updated by the call, and name -> number for what a rule keeps besides; a missing array means
+  zeros;
 - `t`: the number of this step, counted from 1.
 
 `step` applies scaling, clipping and weight decay around a rule and converts its input to float64.
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-State = dict[str, Array]
+State = dict[str, Any]
 Rule = Callable[..., Array]
 
 
@@ -210,6 +211,133 @@ def adamw(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[f
     return adam(p, g, state, t, lr=lr, betas=betas, eps=eps)
 
 
+def lamb(
+    p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> Array:
+    """r = m̂/(√v̂ + ε) with the moments of `adam`;  u = r + λ·p;  p ← p − η·(‖p‖/‖u‖)·u for one layer.
+
+    Source: You et al., "Large batch optimization for deep learning" (arXiv:1904.00962), Algorithm 2, φ the identity. The
+    ratio of norms is 1 where one of them is 0, as in the authors' code.
+    """
+    beta1, beta2 = betas
+    m = beta1 * _read(state, "exp_avg", p) + (1 - beta1) * g
+    v = beta2 * _read(state, "exp_avg_sq", p) + (1 - beta2) * g**2
+    state["exp_avg"], state["exp_avg_sq"] = m, v
+    u = (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps) + weight_decay * p
+    norm_p, norm_u = np.linalg.norm(p), np.linalg.norm(u)
+    ratio = norm_p / norm_u if norm_p > 0 and norm_u > 0 else 1.0
+    return p - lr * ratio * u
+
+
+def muon(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
+    """b ← μ·b + (1 − μ)·g;  u = μ·b + (1 − μ)·g;  p ← p − 0.2·η·√max(n, m)·O, where O is what five Newton-Schulz
+    iterations X ← a·X + (b·A + c·A²)·X, A = X·Xᵀ, make of u/(‖u‖ + 1e-7); for a matrix. Of a vector: `adamw`.
+
+    Source: Jordan et al., "Muon" (2024), with a, b, c = 3.4445, −4.775, 2.0315; the average and the Nesterov form of
+    `torch.optim.Muon`; the factor of Liu et al., "Muon is scalable for LLM training" (arXiv:2502.16982), equation 4.
+    """
+    if p.ndim != 2:
+        return adamw(p, g, state, t, lr=lr, betas=(0.9, 0.999), eps=1e-8)
+    b = momentum * _read(state, "momentum_buffer", p) + (1 - momentum) * g
+    u = momentum * b + (1 - momentum) * g
+    state["momentum_buffer"] = b
+    x = u / (np.linalg.norm(u) + 1e-7)
+    if x.shape[0] > x.shape[1]:
+        x = x.T
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.775 * a + 2.0315 * (a @ a)) @ x
+    if x.shape != p.shape:
+        x = x.T
+    return p - 0.2 * lr * np.sqrt(max(p.shape)) * x
+
+
+def prodigy(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    d0: float,
+    d_coef: float,
+    weight_decay: float,
+) -> Array:
+    """m ← β₁m + (1−β₁)dg;  v ← β₂v + (1−β₂)d²g²;  r ← √β₂·r + γd²⟨g, p₀ − p⟩;  s ← √β₂·s + γd²g;
+    d₊ = max(d, r/‖s‖₁);  p ← p − γd·(m/(√v + dε) + λp);  γ = η·√(1 − β₂ᵗ)/(1 − β₁ᵗ).
+
+    Source: Mishchenko and Defazio, "Prodigy" (arXiv:2306.06101), Algorithm 4. Its factors (1 − √β₂) on r and s cancel.
+    r and s are both divided by the first d, which keeps them in range, as in the authors' code; the bias correction, the
+    factor on the estimate and decoupled decay are that code's options `use_bias_correction`, `d_coef` and
+    `weight_decay`.
+    """
+    beta1, beta2 = betas
+    d, r = float(state["d"]), float(state["numerator"])
+    start = np.asarray(state["initial"], dtype=np.float64)
+    gamma = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    m = beta1 * _read(state, "exp_avg", p) + (1 - beta1) * d * g
+    v = beta2 * _read(state, "exp_avg_sq", p) + (1 - beta2) * d**2 * g**2
+    r = np.sqrt(beta2) * r + gamma * d**2 / d0 * np.sum(g * (start - p))
+    s = np.sqrt(beta2) * _read(state, "weighted_sum", p) + gamma * d**2 / d0 * g
+    state["exp_avg"], state["exp_avg_sq"], state["weighted_sum"] = m, v, s
+    total = np.sum(np.abs(s))
+    state["numerator"] = np.float64(r)
+    state["d"] = np.float64(max(d, d_coef * r / total) if total > 0 else d)
+    return p - gamma * d * (m / (np.sqrt(v) + d * eps) + weight_decay * p)
+
+
+def schedule_free_adamw(
+    p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> Array:
+    """z ← z − η·u;  x ← (1 − c)·x + c·z;  y = (1 − β₁)·z + β₁·x, with u = g/(√v̂ + ε) + λ·y at y and c = η²/Σ η².
+
+    Source: Defazio et al., "The road less scheduled" (arXiv:2405.15682), Algorithm 1 and equation 24 for c, with the
+    largest η so far in the place of η there as in the authors' code. `p` holds y; x is recovered from y and z.
+    """
+    beta1, beta2 = betas
+    z = np.asarray(state["z"], dtype=np.float64)
+    x = (p - (1 - beta1) * z) / beta1
+    v = beta2 * _read(state, "exp_avg_sq", p) + (1 - beta2) * g**2
+    u = g / (np.sqrt(v / (1 - beta2**t)) + eps) + weight_decay * p
+    largest = max(float(state["largest_lr"]), lr)
+    total = float(state["weight_sum"]) + largest**2
+    c = largest**2 / total
+    z_new = z - lr * u
+    x_new = (1 - c) * x + c * z_new
+    state["exp_avg_sq"], state["z"] = v, z_new
+    state["largest_lr"], state["weight_sum"] = np.float64(largest), np.float64(total)
+    return (1 - beta1) * z_new + beta1 * x_new
+
+
+def adan(
+    p: Array,
+    g: Array,
+    state: State,
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float, float],
+    eps: float,
+    weight_decay: float,
+) -> Array:
+    """m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)(g − g₋);  n ← β₃n + (1−β₃)(g + β₂(g − g₋))²;
+    p ← (p − η·(m̂ + β₂·v̂)/(√n̂ + ε))/(1 + λη), where a hat divides by 1 − βᵗ, and g₋ = g in the first step.
+
+    Source: Xie et al., "Adan" (arXiv:2208.06677), Algorithm 1, with β = 1 − the paper's; the bias corrections and the
+    place of ε from the authors' code.
+    """
+    beta1, beta2, beta3 = betas
+    difference = np.zeros_like(g) if t == 1 else g - _read(state, "previous_grad", p)
+    m = beta1 * _read(state, "exp_avg", p) + (1 - beta1) * g
+    v = beta2 * _read(state, "exp_avg_diff", p) + (1 - beta2) * difference
+    n = beta3 * _read(state, "exp_avg_sq", p) + (1 - beta3) * (g + beta2 * difference) ** 2
+    state["exp_avg"], state["exp_avg_diff"], state["exp_avg_sq"], state["previous_grad"] = m, v, n, g
+    step = (m / (1 - beta1**t) + beta2 * v / (1 - beta2**t)) / (np.sqrt(n / (1 - beta3**t)) + eps)
+    return (p - lr * step) / (1 + lr * weight_decay)
+
+
 ORACLES: dict[str, Rule] = {
     "sgd": sgd,
     "scaled_clip": scaled_clip,
@@ -225,10 +353,18 @@ ORACLES: dict[str, Rule] = {
     "rmsprop_centered_momentum": rmsprop_centered_momentum,
     "adam": adam,
     "adamw": adamw,
+    "lamb": lamb,
+    "muon": muon,
+    "prodigy": prodigy,
+    "schedule_free_adamw": schedule_free_adamw,
+    "adan": adan,
 }
 
-DECOUPLED = {"adamw"}
-"""The rules whose weight decay does not go through the gradient."""
+DECOUPLED = {"adamw", "muon"}
+"""The rules whose parameters are multiplied by 1 − η·λ first."""
+
+OWN_DECAY = {"lamb", "prodigy", "schedule_free_adamw", "adan"}
+"""The rules that have their weight decay in their own formula."""
 
 
 def step(
@@ -252,15 +388,15 @@ def step(
     2. `maximize`: g ← −g
     3. `max_norm`: g ← g·min(1, max_norm/(‖g‖₂ + 1e-6)), as `torch.nn.utils.clip_grad_norm_` over this array
     4. `clip_value`: g ← clip(g, −clip_value, clip_value), as `torch.nn.utils.clip_grad_value_`
-    5. weight decay λ: g ← g + λ·p (`decay="l2"`) or p ← p·(1 − η·λ) (`decay="decoupled"`); see `DECOUPLED`
+    5. weight decay λ: g ← g + λ·p (`decay="l2"`), p ← p·(1 − η·λ) (`"decoupled"`), or as the rule has it (`"own"`)
     6. the rule
 
     Raises ValueError for any other `decay`.
     """
     if decay is None:
-        decay = "decoupled" if rule in DECOUPLED else "l2"
-    if decay not in ("l2", "decoupled"):
-        raise ValueError(f"decay is {decay!r}, expected 'l2' or 'decoupled'")
+        decay = "own" if rule in OWN_DECAY else "decoupled" if rule in DECOUPLED else "l2"
+    if decay not in ("l2", "decoupled", "own"):
+        raise ValueError(f"decay is {decay!r}, expected 'l2', 'decoupled' or 'own'")
     p = np.asarray(p, dtype=np.float64)
     g = np.asarray(g, dtype=np.float64)
 
@@ -272,6 +408,8 @@ def step(
         g = g * np.minimum(1.0, max_norm / (norm + 1e-6))  # not min(): a norm that is NaN must stay NaN, as in PyTorch
     if clip_value is not None:
         g = np.clip(g, -clip_value, clip_value)
+    if decay == "own":
+        return ORACLES[rule](p, g, state, t, **hyper, weight_decay=weight_decay)
     if decay == "decoupled":
         p = p * (1 - hyper["lr"] * weight_decay)
     elif weight_decay != 0:  # as PyTorch: without decay an infinite parameter does not spoil its gradient

@@ -26,7 +26,7 @@ def lamb(
 @lamb.number
 def step_size(lr, parameter_squares, direction_squares):
     ratio = sqrt(parameter_squares) / sqrt(direction_squares)
-    return lr * where(parameter_squares > 0.0, where(direction_squares > 0.0, ratio, 1.0), 1.0)
+    return lr * where(parameter_squares == 0.0, 1.0, where(direction_squares == 0.0, 1.0, ratio))
 
 
 @lamb.sweep(writes=("p",))
