@@ -76,7 +76,7 @@ def words(seed, size):
 @cache
 def _numbers(seed, size):
     uniform = (words(seed, size) >> np.uint64(11)).astype("float64") * 2.0**-51 - 2.0
-    return uniform * 2.0 ** -(np.arange(size) % 8)
+    return np.ldexp(uniform, -(np.arange(size) % 8))
 
 
 def numbers(seed, size, dtype, scale=1.0):
@@ -157,7 +157,7 @@ _EVERYTHING = {
 }
 _GRAD_SCALES = {1: 0.5, 2: 3.0, 3: 1 / 1024, 5: 7 / 3}
 _RATES = {"lrs": {2: 0.25, 5: 0.01}, "lr_scales": {3: 0.5, 4: 1 / 3, 6: 0.0}}
-_DENORMAL = {"float32": 2.0**-124, "float64": 2.0**-1020}  # a part of the numbers is
+_DENORMAL = {"float32": 2.0**-124, "float64": 2.0**-1020}  # some of the numbers are denormal
 _DENORMAL_SQUARES = {"float32": 2.0**-62, "float64": 2.0**-510}
 _OVERFLOWING_SQUARES = {"float32": 2.0**66, "float64": 2.0**514}
 _NOT_FINITE = {3: {5: nan, 40_000: inf, 50_100: -inf, 70_000: nan}}
