@@ -402,9 +402,9 @@ def resumed_of(epochs, dtype, backend, threads):
 def command_line_cases():
     for dtype in DTYPES:
         for name, command in PROGRAMS.items():
-            yield f"program {dtype}, {name}", Case(partial(program_of, command, dtype), threads=(2,))
+            yield f"program {dtype}, {name}", Case(partial(program_of, command, dtype), threads=(1,))
         for name, epochs in {"in one go": (4,), "resumed": (2, 4)}.items():
-            yield f"run {dtype}, {name}", Case(partial(resumed_of, epochs, dtype), threads=(2,))
+            yield f"run {dtype}, {name}", Case(partial(resumed_of, epochs, dtype), threads=(1,))
 
 
 # Comparing and recording
