@@ -15,8 +15,8 @@ from conftest import bits, contents
 
 from fastopt import MLP, Optimizer
 from fastopt.data import Dataset, Standardiser, digits, permutation, with_replacement
-from fastopt.nn import SAMPLING, Batches, ProgressBar, Training, Waiting, stop_on_interrupt
 from fastopt.schedules import SCHEDULES
+from fastopt.train import SAMPLING, Batches, ProgressBar, Training, Waiting, stop_on_interrupt
 
 N, FEATURES, CLASSES = 53, 6, 3
 RULES = {

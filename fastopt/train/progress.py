@@ -1,4 +1,4 @@
-"""A live bar over the rows of a training; nothing where nobody looks, since standard error is no terminal."""
+"""A progress bar over the rows of a training, on standard error; no output unless that is a terminal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from .training import EpochResult, Position, Training
+from .position import EpochResult, Position
+from .training import Training
 
 __all__ = ["ProgressBar"]
 
 
 class ProgressBar:
-    """Shows how far a training is; call it behind each step.
+    """Shows how far a training has come; pass it to :meth:`Training.run` as `on_progress`.
 
     Parameters
     ----------
     training
-        What is shown.
+        The training to show.
     delay
-        Seconds before anything is.
+        Seconds before anything is shown.
     disable
         Show nothing at all.
     """
@@ -41,16 +42,17 @@ class ProgressBar:
         )
 
     def __call__(self, position: Position) -> None:
+        """Show this position."""
         done = position.epoch * self._rows + position.rows
         if position.rows and done > self._bar.n:
             self._bar.update(done - self._bar.n)
 
     def describe(self, result: EpochResult) -> None:
-        """Show the figures of the epoch that ended beside the bar."""
+        """Show the figures of the last epoch next to the bar."""
         self._bar.set_postfix_str(f"epoch {result.epoch} loss {result.train_loss:.4f}", refresh=False)
 
     def write(self, line: str) -> None:
-        """Print a line above the bar, on standard output; at once, also into a pipe."""
+        """Print a line above the bar on standard output, without buffering."""
         from tqdm import tqdm
 
         tqdm.write(line)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import replace_file
-from .nn import MLP
-from .optim import Optimizer
+from .._files import replace_file
+from ..nn import Network
+from ..optim import Optimizer
+from ..train import MLP
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -49,7 +50,12 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, model: MLP, optimizer: Optimizer, *, extra: Any = None, arrays: Mapping[str, NDArray[Any]] | None = None
+    path: Path,
+    model: Network,
+    optimizer: Optimizer,
+    *,
+    extra: Any = None,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write model and optimizer to `path`. A file that is there already is replaced whole or not at all.
 

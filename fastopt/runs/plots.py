@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .nn import EpochResult
+from ..train import EpochResult
 
 __all__ = ["plot_history"]
 

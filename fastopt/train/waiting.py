@@ -1,4 +1,4 @@
-"""A word to who waits for the compilers; nothing where nobody looks, since standard error is no terminal."""
+"""A status line on standard error during long preparations; no output unless that is a terminal."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import time
 from types import TracebackType
 from typing import Any
 
-__all__ = ["GETTING_READY", "Waiting"]
+__all__ = ["PREPARING", "Waiting"]
 
-GETTING_READY = "getting ready: looks at the data, compiles what is new here"
-"""What comes before a training, for seconds where nothing was compiled before."""
+PREPARING = "preparing: checking the data, compiling kernels"
+"""The status before a training, which takes seconds where kernels are not in the cache."""
 
 
 class Waiting:
-    """Says on standard error what is being waited for, and for how long already, until it is there.
+    """A context that shows a text and the elapsed seconds until it is left.
 
     Parameters
     ----------
-    what
+    text
         One line.
     delay
         Seconds before anything is shown.
@@ -28,21 +28,18 @@ class Waiting:
         Show nothing at all.
     """
 
-    def __init__(self, what: str, *, delay: float = 1.0, disable: bool = False) -> None:
-        self._what, self._delay = what, delay
+    def __init__(self, text: str, *, delay: float = 1.0, disable: bool = False) -> None:
+        self._text, self._delay = text, delay
         self._done = threading.Event()
-        self._stream: Any = sys.stderr
-        self._thread = threading.Thread(target=self._show, daemon=True) if not disable and self._is_seen() else None
-
-    def _is_seen(self) -> bool:
-        """Return whether standard error is a terminal; a program with windows may have none at all."""
-        return bool(getattr(self._stream, "isatty", bool)())
+        self._stream: Any = sys.stderr  # None in a program without a console
+        visible = not disable and getattr(self._stream, "isatty", bool)()
+        self._thread = threading.Thread(target=self._show, daemon=True) if visible else None
 
     def _show(self) -> None:
         start, wait = time.monotonic(), self._delay
         line = ""
         while not self._done.wait(wait):
-            line = f"{self._what} ({time.monotonic() - start:.0f} s)"[: shutil.get_terminal_size().columns - 1]
+            line = f"{self._text} ({time.monotonic() - start:.0f} s)"[: shutil.get_terminal_size().columns - 1]
             print(f"\r{line}", end="", file=self._stream, flush=True)
             wait = 0.5
         if line:
