@@ -7,10 +7,9 @@ from .interrupt import Interrupt, stop_on_interrupt
 from .mlp import MLP
 from .position import EpochResult, Position
 from .program import Program, make_program
-from .progress import ProgressBar
+from .progress import PREPARING, ProgressBar, Waiting
 from .sampling import SAMPLING, get_sampling
 from .training import Training
-from .waiting import PREPARING, Waiting
 
 __all__ = [
     "MLP",

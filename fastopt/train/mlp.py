@@ -14,9 +14,8 @@ from ..rules import Rule, get_rule
 from .interrupt import stop_on_interrupt
 from .position import EpochResult
 from .program import make_optimizer
-from .progress import ProgressBar
+from .progress import PREPARING, ProgressBar, Waiting
 from .training import Training
-from .waiting import PREPARING, Waiting
 
 __all__ = ["MLP"]
 
