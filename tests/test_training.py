@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from conftest import bits, contents, needs
+from tqdm import tqdm
 
 from fastopt import MLP, Optimizer
 from fastopt.backends import get_backend
@@ -322,6 +323,7 @@ def test_a_line_goes_into_a_pipe_at_once(monkeypatch):
 def test_the_bar_leaves_no_thread(monkeypatch):
     stream, before = _Terminal(), threading.enumerate()
     monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(tqdm, "monitor", None)  # as in a new process
     training = _training(epochs=3)
     with ProgressBar(training) as bar:
         list(training.run(bar))
