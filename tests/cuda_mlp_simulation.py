@@ -409,7 +409,7 @@ def test_a_trainer_that_nobody_holds_is_gone_at_once_and_with_it_its_memory():
     list(run.run())
     gc.disable()
     try:
-        trainer = weakref.ref(run._steps._trainer)
+        trainer = weakref.ref(run._program._trainer)
         assert trainer()._graphs
         del run
         assert trainer() is None
