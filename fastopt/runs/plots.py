@@ -12,7 +12,7 @@ __all__ = ["plot_history"]
 
 
 def plot_history(history: Sequence[EpochResult], path: Path, title: str) -> None:
-    """Draw loss, and accuracy where there is one, over the epochs, into a picture whose format `path` ends on."""
+    """Plot the loss, and the accuracy if there is one, over the epochs; the suffix of `path` determines the format."""
     from matplotlib.figure import Figure
 
     curves = [("loss", "train_loss", "test_loss")]
