@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .buffers import Layout, Segment
-    from .nn import MLP
     from .optim import Optimizer
     from .rules import RULES, Rule, clip, fma, get_rule, rule, sign, where
+    from .train import MLP
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Layout": "buffers",
-    "MLP": "nn",
+    "MLP": "train",
     "Optimizer": "optim",
     "RULES": "rules",
     "Rule": "rules",

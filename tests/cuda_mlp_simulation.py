@@ -22,7 +22,7 @@ from fastopt.backends.cuda.exp import exponential_for, sigmoid_for, tanh_for
 from fastopt.backends.cuda.memory import DeviceBuffer
 from fastopt.cli import main
 from fastopt.data import Dataset
-from fastopt.nn import Training
+from fastopt.train import Training
 
 ACTIVATIONS = tuple(naive_mlp.ACTIVATIONS)
 DTYPES = ("float32", "float64")
@@ -320,7 +320,7 @@ def table(tmp_path):
 
 
 def test_the_command_line_trains_and_resumes_to_the_same_bits(table, tmp_path, capsys):
-    from fastopt.run import load_model
+    from fastopt.runs import load_model
 
     def train(*words):
         assert main(["train", "--quiet", *map(str, words)]) == 0
@@ -409,7 +409,7 @@ def test_a_trainer_that_nobody_holds_is_gone_at_once_and_with_it_its_memory():
     list(run.run())
     gc.disable()
     try:
-        trainer = weakref.ref(run._steps._trainer)
+        trainer = weakref.ref(run._program._trainer)
         assert trainer()._graphs
         del run
         assert trainer() is None

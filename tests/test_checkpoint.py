@@ -13,9 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load, load_file, save_file
 
 from fastopt import MLP, RULES, Optimizer
-from fastopt.checkpoint import load_checkpoint, save_checkpoint
-from fastopt.run import MODEL_FILE, Run, load_model
-from fastopt.settings import Settings
+from fastopt.runs import MODEL_FILE, Run, Settings, load_checkpoint, load_model, save_checkpoint
 
 SEGMENTS = ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")
 
@@ -179,7 +177,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from fastopt import MLP, Optimizer
-from fastopt.checkpoint import save_checkpoint
+from fastopt.runs import save_checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 model = MLP((50, 40, 3))

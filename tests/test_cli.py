@@ -22,7 +22,7 @@ from fastopt import RULES, __version__
 from fastopt.backends import BACKENDS, get_backend, why_missing
 from fastopt.cli import main
 from fastopt.data import digits, load, split
-from fastopt.run import load_model
+from fastopt.runs import load_model
 
 LABELS = np.array(["ant", "bee", "cat"])
 FIGURES = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "samples_per_second", "lr"]
@@ -499,7 +499,7 @@ def test_ctrl_c_in_the_first_epoch_saves_too(cli, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastopt.nn.ProgressBar.__call__", interrupt)
+        patch.setattr("fastopt.train.ProgressBar.__call__", interrupt)
         status, _, err = cli("train", "--epochs", 2)
     assert status == 130
     assert re.fullmatch(_INTERRUPTED, err)

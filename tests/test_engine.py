@@ -10,7 +10,7 @@ from conftest import bits, needs
 from fastopt import MLP, RULES, Optimizer
 from fastopt.backends import why_missing
 from fastopt.data import Dataset
-from fastopt.nn import Training
+from fastopt.train import Training
 
 COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
 LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastopt.nn import ACTIVATIONS, LOSSES, MLP, get_activation
+from fastopt import MLP
+from fastopt.nn import ACTIVATIONS, LOSSES, get_activation
 
 HIDDEN = {1: (), 2: (5,), 3: (5, 4)}
 BATCH, N_IN = 6, 3

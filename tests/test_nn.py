@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastopt.nn
-from fastopt.nn import ACTIVATIONS, INITIALISERS, LOSSES, MLP, LossScratch, Workspace, get_activation, get_loss
+from fastopt import MLP
+from fastopt.nn import ACTIVATIONS, INITIALISERS, LOSSES, LossScratch, Workspace, get_activation, get_loss
 
 DTYPES = ("float32", "float64")
 

@@ -11,12 +11,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import bits, contents
+from conftest import bits, contents, needs
+from tqdm import tqdm
 
 from fastopt import MLP, Optimizer
+from fastopt.backends import get_backend
 from fastopt.data import Dataset, Standardiser, digits, permutation, with_replacement
-from fastopt.nn import SAMPLING, Batches, ProgressBar, Training, Waiting, stop_on_interrupt
 from fastopt.schedules import SCHEDULES
+from fastopt.train import SAMPLING, Batches, ProgressBar, Training, Waiting, stop_on_interrupt
 
 N, FEATURES, CLASSES = 53, 6, 3
 RULES = {
@@ -233,6 +235,16 @@ def test_fit_in_another_thread_gives_the_same_bits():
     assert bits(models[0].parameters) != bits(MLP((FEATURES, 8, CLASSES), seed=3).parameters)
 
 
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in ("reference", "numba", "c")])
+def test_fit_takes_a_backend_that_was_made(name):
+    models = [MLP((FEATURES, 8, CLASSES), seed=3) for _ in range(2)]
+    for model, backend in zip(models, (name, get_backend(name)), strict=True):
+        model.fit(*_arrays(), epochs=1, backend=backend)
+    assert bits(models[0].parameters) == bits(models[1].parameters)
+    with pytest.raises(TypeError, match="backend: got 3, expected one of"):
+        models[0].fit(*_arrays(), backend=3)
+
+
 def test_fit_goes_on_from_the_weights_as_they_are():
     once, twice = MLP((FEATURES, 8, CLASSES)), MLP((FEATURES, 8, CLASSES))
     arguments = {"rule": "sgd", "lr": 0.1, "sampling": "sequential"}
@@ -308,6 +320,27 @@ def test_a_line_goes_into_a_pipe_at_once(monkeypatch):
         assert pipe.getvalue().split() == [b"epoch", b"1"]
 
 
+def test_the_bar_leaves_no_thread(monkeypatch):
+    stream, before = _Terminal(), threading.enumerate()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(tqdm, "monitor", None)  # as in a new process
+    training = _training(epochs=3)
+    with ProgressBar(training) as bar:
+        list(training.run(bar))
+    assert "samples" in stream.getvalue()
+    assert threading.enumerate() == before
+
+
+def test_fit_without_standard_error(monkeypatch, capsys):
+    """As in a program with windows and no console."""
+    monkeypatch.setattr("sys.stderr", None)
+    assert len(MLP((FEATURES, CLASSES)).fit(*_arrays(), epochs=2)) == 2
+    with ProgressBar(_training()) as bar, Waiting("compiling", delay=0.001):
+        time.sleep(0.02)
+        bar.write("epoch 1")
+    assert capsys.readouterr().out == "epoch 1\n"
+
+
 # Errors
 
 
@@ -334,6 +367,19 @@ def test_an_optimizer_of_other_parameters_is_refused():
     model = MLP((FEATURES, CLASSES))
     with pytest.raises(ValueError, match="updates other parameters"):
         Training(model, Optimizer(model.parameters.copy()), _dataset())
+
+
+@pytest.mark.parametrize("argument", ["epoch", "validation_data", "layout", "momentum"])
+def test_fit_says_what_it_takes(argument):
+    model = MLP((FEATURES, CLASSES))
+    before = bits(model.parameters)
+    with pytest.raises(
+        TypeError, match=f"fit: got an unknown argument '{argument}', expected x, y, rule, epoch"
+    ) as error:
+        model.fit(*_arrays(), rule="adam", **{argument: 1})
+    assert "the optimizer's groups, backend, threads, " in str(error.value)
+    assert str(error.value).endswith("adam's lr, betas, eps, weight_decay")
+    assert bits(model.parameters) == before
 
 
 @pytest.mark.parametrize(
@@ -384,18 +430,18 @@ def test_an_ignored_ctrl_c_stays_ignored():
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_who_waits_at_a_terminal_is_told_what_for(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    for stream, disable, told in ((Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False)):
+def test_the_waiting_text_is_for_terminals(monkeypatch):
+    for stream, disable, shown in (
+        (_Terminal(), False, True),
+        (_Terminal(), True, False),
+        (io.StringIO(), False, False),
+    ):
         monkeypatch.setattr("sys.stderr", stream)
         with Waiting("compiling", delay=0.01, disable=disable):
             time.sleep(0.1)
-        assert stream.getvalue().startswith("\rcompiling (0 s)") == told
-        assert stream.getvalue().endswith("\r") == told
-    monkeypatch.setattr("sys.stderr", Terminal())
+        assert stream.getvalue().startswith("\rcompiling (0 s)") == shown
+        assert stream.getvalue().endswith("\r") == shown
+    monkeypatch.setattr("sys.stderr", _Terminal())
     with Waiting("compiling"):
         pass
     assert sys.stderr.getvalue() == ""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rules import Rule
-from ..settings import find_rule
+from ..runs.settings import find_rule
 
 __all__ = [
     "BATCHES",

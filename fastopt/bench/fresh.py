@@ -66,7 +66,7 @@ def _training_growth(backend: str, threads: int, sizes: Sequence[int], batch: in
     from fastopt import MLP, Optimizer
     from fastopt.bench.machine import peak_memory, reset_peak_memory
     from fastopt.data import Dataset
-    from fastopt.nn import Training
+    from fastopt.train import Training
 
     data = Dataset(*_data(sizes, _STEPS * batch), None, "synthetic", "arrays")
     model = MLP(sizes)

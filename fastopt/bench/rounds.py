@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..settings import find_rule
+from ..runs.settings import find_rule
 from .cases import GpuCase, StepCase, TrainCase, bytes_moved, timed_together
 from .contenders import CONTENDERS
 from .crew import Crew, Failure

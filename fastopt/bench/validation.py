@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import Optimizer, Rule
-from ..settings import find_rule
+from ..runs.settings import find_rule
 from .cases import GpuCase, StepCase, TrainCase, start_block, start_buffers, start_weights, training_data
 from .contenders.base import DeviceStepper, Stepper
 

@@ -258,7 +258,7 @@ def _finish(results: Any, arguments: argparse.Namespace) -> int:
 
 def _rules(given: Sequence[str]) -> list[str]:
     from ..rules import RULES
-    from ..settings import find_rule
+    from ..runs.settings import find_rule
 
     names = [name for asked in given for name in (RULES if asked == "all" else [asked])]
     for name in names:

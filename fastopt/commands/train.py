@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import BACKENDS
-from ..nn import (
-    ACTIVATIONS,
-    GETTING_READY,
-    INITIALISERS,
-    LOSSES,
-    SAMPLING,
-    EpochResult,
-    ProgressBar,
-    Waiting,
-    stop_on_interrupt,
-)
+from ..nn import ACTIVATIONS, INITIALISERS, LOSSES
 from ..rules import RULES
-from ..run import MODEL_FILE, Run, new_folder
+from ..runs import MODEL_FILE, Run, Settings, new_folder
 from ..schedules import SCHEDULES
-from ..settings import Settings
+from ..train import PREPARING, SAMPLING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
 
 __all__ = ["add_parser", "run"]
 
@@ -71,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, save, draw; print where."""
     given = vars(arguments)
     quiet = given.get("quiet", False)
-    with Waiting(GETTING_READY, disable=quiet):
+    with Waiting(PREPARING, disable=quiet):
         kept = _open(given)
     return _train(kept, quiet=quiet)
 

@@ -1,4 +1,4 @@
-"""What may come in as data: real, finite numbers of the right shape. Data is converted, since it is only read."""
+"""Checks of data: real, finite numbers of the right shape. Data is only read, hence converted where necessary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_real(name: str, values: object) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        They are something else.
+        They are something else, such as strings or objects.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
@@ -29,7 +29,7 @@ def as_real(name: str, values: object) -> NDArray[Any]:
 
 
 def convert(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return `array` in `dtype`, with every number finite in it; without a copy when it has that dtype already."""
+    """Return `array` in `dtype`, without a copy if it has that dtype; raise ValueError for NaN and Inf."""
     with np.errstate(over="ignore"):
         converted = array.astype(dtype, copy=False)
     check_finite(name, converted)
@@ -37,8 +37,8 @@ def convert(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any
 
 
 def check_finite(name: str, array: NDArray[Any]) -> None:
-    """Raise ValueError with the count and the first place of NaN and Inf, when there are any."""
-    # One number tells that all are finite, without an array of flags; only a sum that is not needs the second look.
+    """Raise ValueError with the count and the first position of NaN and Inf, if there are any."""
+    # A finite sum proves that all are finite, without an array of flags; only a sum that is not needs a second look.
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(np.sum(array, dtype=np.float64)):
             return
@@ -58,9 +58,9 @@ def check_inputs(x: object, n_inputs: int, dtype: np.dtype[Any]) -> NDArray[Any]
     Raises
     ------
     TypeError
-        It does not hold real numbers.
+        It does not contain real numbers.
     ValueError
-        It has another shape, no rows, or a NaN or Inf.
+        It has another shape, no rows, or contains NaN or Inf.
     """
     array = as_real("x", x)
     if array.ndim != 2 or array.shape[1] != n_inputs:

@@ -1,7 +1,7 @@
-"""First weights: uniform in [−bound, bound), the same on every machine and with every version of NumPy for one seed.
+"""Initial weights: uniform in [−bound, bound), the same for one seed on every machine and with every version of NumPy.
 
-NumPy may change what its distributions draw, but not the raw words of a bit generator; so the words are taken, and
-turned into numbers here. The generator is Philox with the key (seed, 0), so that other keys of the same seed are free.
+NumPy may change what its distributions draw, but not the raw words of a bit generator; so these are drawn, and
+converted to numbers here. The generator is Philox with the key (seed, 0), so that other keys of the same seed are free.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def glorot(fan_in: int, fan_out: int) -> float:
 
 
 def lecun(fan_in: int, fan_out: int) -> float:
-    """Return √(3/fan_in): LeCun et al., 1998, for functions that are near the identity at zero."""
+    """Return √(3/fan_in): LeCun et al., 1998, for functions that are close to the identity near zero."""
     return math.sqrt(3.0 / fan_in)
 
 

@@ -15,7 +15,7 @@ __all__ = ["Layer"]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One dense layer. Writing into its arrays writes into the model.
+    """One dense layer. Writing into its arrays writes into the network.
 
     Attributes
     ----------
@@ -24,9 +24,9 @@ class Layer:
     bias, bias_gradient
         Views of shape (n_out,).
     activation
-        The function f that is applied to each output.
+        The function f, applied to each output.
     kink
-        Which subgradient f has at zero, for an f that bends there.
+        The subgradient at zero, for an f that has none of its own there.
     """
 
     weight: NDArray[Any]
@@ -52,7 +52,7 @@ class Layer:
     ) -> None:
         """Overwrite the gradients of W and b, and `input_delta` unless it is None.
 
-        `delta` comes as the derivative of the loss by `outputs`, and is left as the derivative by inputs·W + b.
+        On entry `delta` is the derivative of the loss by `outputs`, on return the derivative by inputs·W + b.
         """
         self.activation.backward(delta, outputs, scratch, self.kink)
         np.matmul(inputs.T, delta, out=self.weight_gradient)

@@ -1,6 +1,6 @@
-"""The memory of a training step: a batch of data, what each layer makes of it, and the derivatives on the way back.
+"""The memory of a gradient: a batch of data, the outputs of each layer, and the derivatives of the loss by these.
 
-It is allocated for the largest batch so far, so that a step on a batch of that size or less allocates nothing.
+It is allocated for the largest batch so far: a batch of that size or smaller allocates nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Workspace:
     Attributes
     ----------
     capacity
-        The most rows that a batch can have now.
+        The largest number of rows that fits now.
     inputs
         The batch's data, of shape (capacity, sizes[0]).
     targets
-        The batch's targets, in the form that the loss's `check_targets` gives.
+        The batch's targets, in the form that the loss's `check_targets` returns.
     outputs
-        What each layer gives, of shape (capacity, n_out) each.
+        The outputs of each layer, of shape (capacity, n_out) each.
     deltas
-        Derivatives of the loss by those, of the same shapes.
+        The derivatives of the loss by the outputs, of the same shapes.
     loss_scratch
-        What the loss works in.
+        Temporary memory of the loss.
 
     Examples
     --------
@@ -73,9 +73,9 @@ class Workspace:
         return batch
 
     def gather(self, inputs: NDArray[Any], targets: NDArray[Any], rows: NDArray[Any]) -> int:
-        """Copy in the batch that consists of the numbered `rows` of a data set, and return how many there are.
+        """Copy a batch in, the numbered `rows` of a data set, and return its number of rows.
 
-        `inputs` has the workspace's dtype; both come checked, and every row number is in range.
+        Nothing is checked: `inputs` must have the workspace's dtype, and every row number must be in range.
         """
         batch = len(rows)
         self.reserve(batch, targets)
@@ -85,7 +85,7 @@ class Workspace:
         return batch
 
     def scratch(self, layer: int, batch: int) -> NDArray[Any]:
-        """Return memory of the shape of that layer's outputs; the layers share it."""
+        """Return temporary memory of the shape of that layer's outputs; all layers share it."""
         width = self.sizes[layer + 1]
         return self._scratch[: batch * width].reshape(batch, width)
 

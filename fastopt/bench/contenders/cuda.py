@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import Optimizer
 from ...backends import Backend, get_backend
-from ...settings import find_rule
+from ...runs.settings import find_rule
 from ..cases import BLOCK, GpuCase
 from ..roof import roof_rule
 from . import base

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from ... import MLP, Optimizer
 from ...data import Dataset
-from ...nn import Training
-from ...settings import find_rule
+from ...runs.settings import find_rule
+from ...train import Training
 from ..cases import StepCase, TrainCase
 from ..roof import roof_rule
 from . import base

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from ...settings import find_rule
+from ...runs.settings import find_rule
 from ..cases import MOVED, GpuCase
 
 __all__ = [

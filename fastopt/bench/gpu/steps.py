@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
 
-from ...settings import find_rule
+from ...runs.settings import find_rule
 from ..cases import GpuCase, start_block
 from ..contenders import Contender, device_stepper
 from ..contenders.base import DeviceStepper

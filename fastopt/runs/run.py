@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from ._files import replace_file
+from .. import __version__
+from .._files import replace_file
+from ..data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
+from ..train import EpochResult, Position, Training
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
-from .nn import EpochResult, Position, Training
 from .plots import plot_history
 from .settings import Settings
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .nn import EpochResult
+from ..train import EpochResult
 
 __all__ = ["plot_history"]
 
 
 def plot_history(history: Sequence[EpochResult], path: Path, title: str) -> None:
-    """Draw loss, and accuracy where there is one, over the epochs, into a picture whose format `path` ends on."""
+    """Plot the loss, and the accuracy if there is one, over the epochs; the suffix of `path` determines the format."""
     from matplotlib.figure import Figure
 
     curves = [("loss", "train_loss", "test_loss")]

@@ -1,17 +1,16 @@
-"""Data on its way into a model's workspace: batches of a data set, standardised, in the model's dtype."""
+"""Batches: rows of a data set, standardised and in the model's dtype, put into the model's workspace."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset, Standardiser
-from .checks import check_finite
-
-if TYPE_CHECKING:
-    from .mlp import MLP
+from ..nn import Network
+from ..nn.checks import check_finite
 
 __all__ = ["Batches"]
 
@@ -19,41 +18,41 @@ _BLOCK = 4096
 
 
 class Batches:
-    """A data set ready to be gathered from.
+    """A data set in the form that training takes.
 
-    Data in memory is converted and standardised once; a memory map stays on disk, and each batch of it is converted
-    as it is gathered. Both give the same numbers.
+    Data in memory is converted and standardised once; a memory map stays on disk, and each batch is converted when it
+    is loaded. Both give the same numbers.
 
     Parameters
     ----------
     model
-        Whose workspace is filled, and whose loss says which targets are right.
+        The model whose workspace is filled, and whose loss checks the targets.
     data
-        The rows; finite, as ``check_dataset`` sees to.
+        The rows, all finite: see :func:`fastopt.data.check_dataset`.
     standardiser
-        What to do to the inputs; nothing when None.
+        Applied to the inputs, if given.
 
     Attributes
     ----------
     inputs
-        All of them as the model takes them; None for a memory map.
+        All inputs in the form that the model takes; None for a memory map.
     targets
-        As the loss takes them.
+        All targets in the form that the loss takes.
 
     Raises
     ------
     ValueError, TypeError
-        The data does not have the model's inputs, or its targets are not what the loss takes.
+        The number of features is not the model's number of inputs, or the targets do not fit the loss.
     """
 
-    def __init__(self, model: MLP, data: Dataset, standardiser: Standardiser | None = None) -> None:
+    def __init__(self, model: Network, data: Dataset, standardiser: Standardiser | None = None) -> None:
         if data.features != model.sizes[0]:
             raise ValueError(
                 f"{data.name}: got {data.features} features a row, expected {model.sizes[0]}, the model's inputs"
             )
         self._model = model
         self._standardiser = standardiser
-        # A copy: compiled code takes a label for an index, and the caller's array may change.
+        # A copy: compiled code uses labels as indices, unchecked, and the caller's array may change.
         self.targets = np.array(model.loss.check_targets(data.targets, model.sizes[-1], model.dtype), order="C")
         self._on_disk = data if isinstance(data.inputs, np.memmap) else None
         self.inputs = None if self._on_disk is not None else _prepare(data, standardiser, model.dtype)
@@ -62,7 +61,7 @@ class Batches:
         return len(self.targets)
 
     def load(self, rows: NDArray[Any]) -> int:
-        """Put the numbered rows into the workspace, and return how many there are."""
+        """Put the numbered rows into the workspace, and return their number."""
         workspace = self._model.workspace
         if self.inputs is not None:
             return workspace.gather(self.inputs, self.targets, rows)
@@ -71,6 +70,11 @@ class Batches:
         _gather(self._on_disk, self._standardiser, rows, workspace.inputs[: len(rows)])
         np.take(self.targets, rows, axis=0, out=workspace.targets[: len(rows)], mode="clip")
         return len(rows)
+
+    def load_in_order(self, size: int) -> Iterator[int]:
+        """Put all rows into the workspace, `size` at a time, and yield the number of rows each time."""
+        for start in range(0, len(self), size):
+            yield self.load(np.arange(start, min(start + size, len(self))))
 
 
 def _prepare(data: Dataset, standardiser: Standardiser | None, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -87,6 +91,6 @@ def _gather(data: Dataset, standardiser: Standardiser | None, rows: NDArray[Any]
     if standardiser is None:
         data.gather(rows, out)
     else:
-        with np.errstate(over="ignore"):  # what is too large for the dtype becomes Inf, and is found below
+        with np.errstate(over="ignore"):  # a number too large for the dtype becomes Inf, which is found below
             out[...] = standardiser.apply(data.gather(rows, np.empty(out.shape)))
     check_finite(data.name, out)

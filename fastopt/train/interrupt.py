@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps instead of inside one, where it would leave parameters and states of different steps."""
+"""Ctrl-C between two steps, not within one, where it would leave parameters and states of different steps."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ __all__ = ["Interrupt", "stop_on_interrupt"]
 
 @dataclass
 class Interrupt:
-    """Whether Ctrl-C came."""
+    """Whether Ctrl-C was pressed."""
 
     happened: bool = False
 
 
 @contextmanager
 def stop_on_interrupt(training: Training) -> Iterator[Interrupt]:
-    """Make the first Ctrl-C stop the training behind its current step; the second interrupts as usual.
+    """Make the first Ctrl-C stop the training after its current step; the second interrupts as usual.
 
-    This does nothing outside the main thread, which alone gets signals, and where Ctrl-C is ignored, as under nohup.
+    This does nothing outside the main thread, the only one that receives signals, and nothing where Ctrl-C is ignored,
+    as under nohup.
     """
     interrupt = Interrupt()
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -38,7 +39,7 @@ def stop_on_interrupt(training: Training) -> Iterator[Interrupt]:
         training.stop()
         signal.signal(signal.SIGINT, previous)
 
-    previous = signal.signal(signal.SIGINT, stop) or signal.SIG_DFL  # None: a handler that is not Python's
+    previous = signal.signal(signal.SIGINT, stop) or signal.SIG_DFL  # None: a handler that was not set from Python
     try:
         yield interrupt
     finally:

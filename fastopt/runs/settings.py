@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .data import Dataset
-from .nn import MLP
-from .optim import Optimizer
-from .rules import Rule, get_rule
-from .rules.user_file import load_rule
+from ..data import Dataset
+from ..optim import Optimizer
+from ..rules import Rule, get_rule
+from ..rules.user_file import load_rule
+from ..train import MLP
 
 __all__ = ["Settings", "find_rule"]
 

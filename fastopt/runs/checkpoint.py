@@ -1,6 +1,6 @@
-"""Saving and loading a training: one safetensors file, written beside the old one and then put in its place.
+"""Checkpoints: a model and its optimizer in one safetensors file, which replaces an older one only when it is complete.
 
-The file holds each layer's weights and biases and each state of the optimizer as named tensors, and everything else
+The file contains each layer's weights and biases and each state of the optimizer as named tensors, and everything else
 (the model's and the optimizer's configuration, counts, position) as JSON in its header. Nothing is pickled.
 """
 
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._files import replace_file
-from .nn import MLP
-from .optim import Optimizer
+from .._files import replace_file
+from ..nn import Network
+from ..optim import Optimizer
+from ..train import MLP
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -28,18 +29,18 @@ _OPTIMIZER = "optimizer/"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file held.
+    """The contents of a file.
 
     Attributes
     ----------
     model
         The model, with its weights.
     optimizer
-        What :meth:`Optimizer.load_state_dict` takes.
+        The state dict for :meth:`Optimizer.load_state_dict`.
     extra
-        The JSON value that was saved with them.
+        The JSON value saved with them.
     arrays
-        The arrays that were saved with them.
+        The arrays saved with them.
     """
 
     model: MLP
@@ -49,25 +50,30 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, model: MLP, optimizer: Optimizer, *, extra: Any = None, arrays: Mapping[str, NDArray[Any]] | None = None
+    path: Path,
+    model: Network,
+    optimizer: Optimizer,
+    *,
+    extra: Any = None,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write model and optimizer to `path`. A file that is there already is replaced whole or not at all.
+    """Write model and optimizer to `path`. An existing file is replaced completely or not at all.
 
     Parameters
     ----------
     path
         A file in a folder that exists.
     model, optimizer
-        What to save.
+        The model, and an optimizer of its parameters.
     extra
-        Anything that JSON holds.
+        Any value that JSON can represent.
     arrays
         Further arrays by name.
 
     Raises
     ------
     OSError
-        It cannot be written (the disk is full, say); what was at `path` is still there.
+        It cannot be written, for example because the disk is full; an existing file is unchanged.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -90,14 +96,14 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote.
+    """Read a file written by :func:`save_checkpoint`.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        It is truncated, or is no file of this kind.
+        The file is truncated, or not a checkpoint.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -106,7 +112,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: is no whole safetensors file ({error}); it may be truncated: use a backup"
