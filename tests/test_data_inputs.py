@@ -95,7 +95,7 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
         load_inputs(f"{tmp_path}/x.npy,{tmp_path}/gone.npy")
     with pytest.raises(FileNotFoundError, match=r"did you mean x\.npy\?"):
         load_inputs(tmp_path / "xx.npy")
-    with pytest.raises(ValueError, match="file of unknown format"):
+    with pytest.raises(ValueError, match="file of unknown kind"):
         load_inputs(tmp_path / "table.parquet")
 
 

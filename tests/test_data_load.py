@@ -546,7 +546,7 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
         load(tmp_path / "tabel.csv")
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         load(tmp_path / "none" / "a.npz")
-    with pytest.raises(ValueError, match=r"file of unknown format, expected \.npz, \.npy, \.csv"):
+    with pytest.raises(ValueError, match=r"file of unknown kind, expected \.npz, \.npy, \.csv"):
         load(tmp_path / "table.parquet")
 
 

@@ -144,7 +144,7 @@ def _reader(path: Path) -> Reader:
         raise _missing(path)
     reader = next((reader for ending, reader in _READERS.items() if path.name.lower().endswith(ending)), None)
     if reader is None:
-        raise ValueError(f"{path}: got a file of unknown format, expected {_KNOWN}")
+        raise ValueError(f"{path}: got a file of unknown kind, expected {_KNOWN}")
     return reader
 
 

@@ -36,7 +36,7 @@ class Part:
     read
         Returns (inputs, their dataset), or (inputs, None) if there are no targets.
     training_error
-        What is missing for training, such as the targets; None if nothing is.
+        The error to raise if the part is to train on, such as that it has no targets; None if it has all it needs.
     """
 
     read: Callable[[], tuple[NDArray[Any], Dataset | None]]
@@ -44,9 +44,10 @@ class Part:
 
     def dataset(self) -> Dataset:
         """Return inputs and targets, or raise `training_error`."""
-        dataset = None if self.training_error else self.read()[1]
-        if dataset is None:
-            raise self.training_error or AssertionError("a part without targets has a training_error")
+        if self.training_error is not None:
+            raise self.training_error
+        dataset = self.read()[1]
+        assert dataset is not None
         return dataset
 
 
