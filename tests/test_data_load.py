@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,13 @@ def test_npz_with_a_test_part_numbers_its_classes_as_in_training(tmp_path: Path)
     assert (data.name, test.name) == ("k", "k-test")
 
 
+def test_npz_with_a_test_part_next_to_all_the_data(tmp_path: Path) -> None:
+    np.savez(tmp_path / "k.npz", x=X, y=Y, x_test=X[:2], y_test=np.array([10, 3]))
+    data, test = load(tmp_path / "k.npz")
+    assert test is not None
+    assert (len(data), test.targets.tolist()) == (4, [2, 0])
+
+
 def test_npz_with_a_training_part_alone_has_no_test_part(tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", x_train=X, y_train=Y)
     assert load(tmp_path / "k.npz")[1] is None
@@ -145,6 +155,26 @@ def test_damaged_archives(tmp_path: Path) -> None:
             load(tmp_path / "d.npz")
 
 
+def test_an_archive_is_read_as_far_as_its_headers_say(tmp_path: Path) -> None:
+    def save(shape: tuple[int, ...]) -> None:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("x.npy", "y.npy"):
+                archive.writestr(name, header.getvalue() + bytes(1 << 25))
+
+    save((4, 2))
+    tracemalloc.start()
+    data, _ = load(tmp_path / "a.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data.inputs.shape == (4, 2)
+    assert peak < 1 << 22
+    save((1 << 30, 1 << 30))
+    with pytest.raises(ValueError, match=r"a\.npz: [xy]: got data that NumPy cannot read"):
+        load(tmp_path / "a.npz")
+
+
 def test_npy_and_npz_under_each_others_name(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     (tmp_path / "x.npy").rename(tmp_path / "x.npz")
@@ -194,7 +224,7 @@ def test_npy_errors(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "cube.npy", np.asfortranarray(np.zeros((4, 3, 2))))
     np.save(tmp_path / "t.npy", Y)
-    with pytest.raises(FileNotFoundError, match=r"no targets beside it, expected x_targets\.npy or .* or y\.npy"):
+    with pytest.raises(FileNotFoundError, match=r"no targets next to it, expected x_targets\.npy or .* or y\.npy"):
         load(tmp_path / "x.npy")
     with pytest.raises(FileNotFoundError, match=r"gone\.npy: no such file"):
         load(f"{tmp_path}/x.npy,{tmp_path}/gone.npy")
@@ -359,12 +389,21 @@ def test_csv_label_of_several_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('a,y\n1,b\n2,"c\n3,b\n4,c\n', "row 2 (the header not counted): got no CSV (unexpected end of data)"),
-        ('a,y\n1,b\n2,"c\n3,b\n4,"c"\n', "row 2 (the header not counted): got no CSV (',' expected after"),
-        ('a,y\n1,b\n"2,c\n3,b\n', "row 2 (the header not counted): got no CSV (unexpected end of data)"),
-        ('a,"y\n1,b\n2,c\n', "got a header that is no CSV (unexpected end of data); is a quote not closed?"),
+        (
+            'a,y\n1,b\n2,"c\n3,b\n4,c\n',
+            "row 2 (the header not counted): got text that is not CSV (unexpected end of data)",
+        ),
+        (
+            'a,y\n1,b\n2,"c\n3,b\n4,"c"\n',
+            "row 2 (the header not counted): got text that is not CSV (',' expected after",
+        ),
+        ('a,y\n1,b\n"2,c\n3,b\n', "row 2 (the header not counted): got text that is not CSV (unexpected end of data)"),
+        ('a,"y\n1,b\n2,c\n', "got a header that is not CSV (unexpected end of data); is a quote not closed?"),
         ('a,y\n"1\n2",b\n', "row 1 (the header not counted), column 'a': got '1\\n2', expected a finite number"),
-        ('a,y\n1,b\n2,"' + "c\n" * 70_000, "got no CSV (field larger than field limit (131072)); is a quote"),
+        (
+            'a,y\n1,b\n2,"' + "c\n" * 70_000,
+            "got text that is not CSV (field larger than field limit (131072)); is a quote",
+        ),
     ],
 )
 def test_csv_quotes_that_swallow_lines(tmp_path: Path, text: str, words: str) -> None:
@@ -453,7 +492,7 @@ IMAGES = idx(np.zeros((3, 2, 2)))
         (b"", "got 0 bytes, expected a header of 16; the file is truncated"),
         (IMAGES[:10], "got 10 bytes, expected a header of 16; the file is truncated"),
         (IMAGES[:-1], "got 11 bytes of data, expected 12 for the shape (3, 2, 2); the file is truncated"),
-        (IMAGES + b"\0", "got 13 bytes of data, expected 12 for the shape (3, 2, 2); there are 1 trailing bytes"),
+        (IMAGES + b"\0", "got more than 12 bytes of data, expected 12 for the shape (3, 2, 2)"),
         (idx(np.zeros(3)), "got the magic number 2049, expected 2051, that of an IDX file of uint8 images"),
         (idx(np.zeros((2, 2, 2))), "2 rows of inputs and 3 targets"),
         (b"\x00\x00\x0d\x03" + IMAGES[4:], "got the magic number 3331, expected 2051"),
@@ -470,13 +509,30 @@ def test_idx_errors(tmp_path: Path, content: bytes, words: str) -> None:
         load(path)
 
 
+def test_idx_is_unzipped_as_far_as_its_header_says(tmp_path: Path) -> None:
+    path = save_idx(tmp_path, "train")
+    path.write_bytes(gzip.compress(IMAGES + bytes(1 << 25)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="got more than 12 bytes of data, expected 12"):
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_idx_without_images_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "letters-idx3-ubyte").write_bytes(IMAGES)
+    (tmp_path / "letters-idx1-ubyte").write_bytes(idx(np.array([1, 2, 1])))
+    assert load(tmp_path / "letters-idx3-ubyte")[0].classes == ("1", "2")
+
+
 def test_idx_labels_alone_and_images_alone(tmp_path: Path) -> None:
     path = save_idx(tmp_path, "train")
     labels = tmp_path / "train-labels-idx1-ubyte"
     with pytest.raises(ValueError, match="got a labels file, expected the images file"):
         load(labels)
     labels.unlink()
-    with pytest.raises(FileNotFoundError, match="no labels beside it, expected train-labels-idx1-ubyte"):
+    with pytest.raises(FileNotFoundError, match="no labels next to it, expected train-labels-idx1-ubyte"):
         load(path)
 
 

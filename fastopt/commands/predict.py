@@ -74,7 +74,7 @@ def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
     for start in tqdm(range(0, len(inputs), _BATCH), delay=2.0, disable=None, leave=False, file=sys.stderr):
         batch = np.array(inputs[start : start + _BATCH], np.float64)
         if saved.standardiser is not None:
-            saved.standardiser.apply(batch)
+            batch = saved.standardiser.apply(batch)
         outputs[start : start + _BATCH] = model.forward(batch)
     return outputs
 

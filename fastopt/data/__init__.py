@@ -6,8 +6,7 @@ from .arrays import from_arrays
 from .classes import align_classes, check_classes
 from .dataset import Dataset, check_dataset
 from .digits import digits
-from .inputs import load_inputs
-from .load import load
+from .load import load, load_inputs
 from .shuffle import permutation, with_replacement
 from .split import split
 from .standardise import Standardiser

@@ -1,4 +1,4 @@
-"""Datasets from NumPy arrays: rows from arrays of any dimensions, targets read as labels or as quantities."""
+"""Datasets from NumPy arrays: inputs of any dimensions become rows, targets become class indices or quantities."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def from_arrays(
     [[7.0], [3.0], [7.0]]
     """
     rows, found = _flatten(_as_array(inputs), name), _as_array(targets)
-    values, classes = _quantities(found, name) if regression else _interpret_targets(found, name)
+    values, classes = _interpret_targets(_numbers(found, name) if regression else found, name)
     return check_shapes(Dataset(rows, values, classes, name, source))
 
 
 def inputs_and_dataset(
-    inputs: ArrayLike, targets: ArrayLike | None, *, regression: bool, name: str, source: str
+    inputs: ArrayLike, targets: ArrayLike | None, regression: bool, name: str, source: str
 ) -> tuple[NDArray[Any], Dataset | None]:
     """Return the inputs as rows, and their dataset if there are targets.
 
@@ -64,7 +64,7 @@ def inputs_and_dataset(
 
 
 def _as_array(values: ArrayLike) -> NDArray[Any]:
-    """Return an array in the machine's byte order; a memory map stays as it is, and is converted batch by batch."""
+    """Return an array in the machine's byte order; a memory map is left as it is, and converted batch by batch."""
     if isinstance(values, np.memmap):
         return values
     array = np.asarray(values)
@@ -87,22 +87,21 @@ def _flatten(inputs: NDArray[Any], name: str) -> NDArray[Any]:
     return inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
 
 
-def _quantities(targets: NDArray[Any], name: str) -> tuple[NDArray[Any], None]:
-    """Return the targets as quantities, whatever numbers they are."""
+def _numbers(targets: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the targets with whole numbers converted to float64, so that they are taken for quantities."""
     if targets.dtype.kind in "USO":
         raise TypeError(
             f"{name}: got targets of dtype {targets.dtype}, expected numbers to read as quantities; "
             "for labels, leave out regression (--regression)"
         )
-    whole = targets.dtype.kind in "biu"
-    return _interpret_targets(np.asarray(targets, np.float64) if whole else targets, name)[0], None
+    return np.asarray(targets, np.float64) if targets.dtype.kind in "biu" else targets
 
 
 def _interpret_targets(targets: NDArray[Any], name: str) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    """Return (class indices, labels), or (quantities, None)."""
     kind = targets.dtype.kind
     if kind == "f" and targets.ndim in (1, 2):
-        dtype = np.float32 if targets.dtype.itemsize <= 4 else np.float64
-        values = targets.astype(dtype) if targets.dtype != dtype else targets
+        values = targets.astype(np.float32 if targets.dtype.itemsize <= 4 else np.float64, copy=False)
         return values if values.ndim == 2 else values.reshape(-1, 1), None
     if kind in "biuU" and (targets.ndim == 1 or (targets.ndim == 2 and targets.shape[1] == 1)):
         return encode_labels(np.asarray(targets).reshape(-1))

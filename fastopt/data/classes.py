@@ -1,4 +1,4 @@
-"""Class labels and their indices: labels are kept as text, so that files of different formats can be compared."""
+"""Class labels and their indices. Labels are kept as text, so that files of different formats can be compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 
-__all__ = ["align_classes", "check_classes", "encode_labels", "named"]
+__all__ = ["align_classes", "check_classes", "encode_labels", "quoted"]
 
 _SHOWN = 8
 
@@ -29,7 +29,7 @@ def encode_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, .
 
 
 def align_classes(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
-    """Return `dataset` with its targets renumbered for a model that knows the given `classes`; None is regression.
+    """Return `dataset` with its targets renumbered as indices into `classes`; None stands for regression.
 
     Raises
     ------
@@ -52,20 +52,20 @@ def align_classes(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
     unseen = [dataset.classes[i] for i in present if dataset.classes[i] not in index]
     if unseen:
         raise ValueError(
-            f"{dataset.name}: got the label{'s' * (len(unseen) > 1)} {named(unseen)}, expected only labels seen in "
-            f"training: {named(classes)}; remove those rows, or train on data that has them"
+            f"{dataset.name}: got the label{'s' * (len(unseen) > 1)} {quoted(unseen)}, expected only labels seen in "
+            f"training: {quoted(classes)}; remove those rows, or train on data that has them"
         )
     table = np.array([index.get(label, -1) for label in dataset.classes], dtype=np.int64)
     return replace(dataset, targets=table[dataset.targets], classes=tuple(classes))
 
 
 def check_classes(train: Dataset, test: Dataset | None = None) -> None:
-    """Raise unless the training part has rows of every class that it, or the test part, names or uses.
+    """Raise unless the training part has a row of each of its classes, and the test part has no other classes.
 
     Raises
     ------
     ValueError
-        Classes without a training row, by name; or one part is for classification and the other for regression.
+        A class has no training row; or one part is for classification and the other for regression.
     """
     if test is not None:
         test = align_classes(test, train.classes)
@@ -75,13 +75,13 @@ def check_classes(train: Dataset, test: Dataset | None = None) -> None:
     missing = [label for label, count in zip(train.classes, counts, strict=True) if not count]
     if missing:
         raise ValueError(
-            f"{train.name}: got no training row of class {named(missing)}, expected at least one of each class; "
+            f"{train.name}: got no training row of class {quoted(missing)}, expected at least one of each class; "
             "add rows, or remove the class"
         )
 
 
-def named(labels: Iterable[str]) -> str:
-    """Return the labels in quotes for a message, the first few of many."""
+def quoted(labels: Iterable[str]) -> str:
+    """Return the first few labels in quotes, for a message."""
     labels = list(labels)
     more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
     return ", ".join([repr(label) for label in labels[:_SHOWN]]) + more

@@ -1,7 +1,7 @@
-"""A dataset: rows of numbers, and what is to be predicted from each of them.
+"""A dataset: rows of numbers, and the target to predict from each of them.
 
-Inputs may be a memory map larger than memory. A part of such a dataset keeps the map and remembers its rows; nothing
-here reads more than a batch, or a small block of rows, at a time.
+Inputs may be a memory map larger than memory. A subset of such a dataset refers to the map and stores the indices of
+its rows; nothing here reads more than a batch, or a small block of rows, at a time.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Dataset:
         Shape (n, d), of any real numeric dtype; may be a read-only ``np.memmap``.
     targets
         Class indices of shape (n,) and dtype int64, or for regression (n, k) of float32 or float64.
-        With `rows` they are those of the chosen rows, in that order.
+        With `rows` they are the targets of those rows, in that order.
     classes
         The label that each class index stands for; None for regression.
     name
-        A short name, fit for a folder.
+        A short name, also used for folders.
     source
-        Where it came from: ``"built in"``, or the path as it was given.
+        The origin of the data: ``"built in"``, or the path as it was given.
     rows
         Indices of the rows of `inputs` that belong to this dataset, in order; None for all of them.
     columns
-        The name of each feature, from the header of a CSV file; None elsewhere.
+        The name of each feature, from the header of a CSV file; None for other formats.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Dataset:
     def take(self, indices: ArrayLike) -> Dataset:
         """Return the dataset of the given rows, in the given order.
 
-        The inputs are copied, unless they are a memory map: then the part refers to it. The targets are copied.
+        Inputs and targets are copied; inputs that are a memory map are not: the new dataset refers to the map.
 
         Raises
         ------
@@ -114,18 +114,6 @@ class Dataset:
             np.copyto(out, self.inputs[chosen if self.rows is None else self.rows[chosen]])
         return out
 
-    def gather_targets(self, positions: ArrayLike) -> NDArray[Any]:
-        """Return a copy of the targets of the given rows.
-
-        Raises
-        ------
-        TypeError
-            The positions are not integers.
-        IndexError
-            There is no such row.
-        """
-        return np.asarray(self.targets[_as_positions(positions, len(self), self.name)])
-
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield (first position, inputs) of consecutive small blocks of rows, in the inputs' own dtype."""
         height = max(1, _BLOCK_ELEMENTS // self.features)
@@ -135,7 +123,7 @@ class Dataset:
 
 
 def check_shapes(dataset: Dataset) -> Dataset:
-    """Return `dataset` if its shapes and dtypes fit together; no value of the inputs is read.
+    """Return `dataset` if its shapes and dtypes fit together; the values of the inputs are not read.
 
     Raises
     ------
@@ -145,9 +133,9 @@ def check_shapes(dataset: Dataset) -> Dataset:
         No data, wrong dimensions, or inputs and targets of different lengths.
     """
     inputs, targets, name = dataset.inputs, dataset.targets, dataset.name
-    check_inputs(inputs, name)
     rows = dataset.rows
-    if rows is not None and not len(rows):
+    check_inputs(inputs, name)
+    if not len(dataset):
         raise ValueError(f"{name}: got no data: 0 rows of {dataset.features} features")
     if rows is not None and (rows.min() < 0 or rows.max() >= len(inputs)):
         raise ValueError(f"{name}: got rows from {rows.min()} to {rows.max()}, expected 0 to {len(inputs) - 1}")
@@ -172,7 +160,7 @@ def check_shapes(dataset: Dataset) -> Dataset:
 
 
 def check_inputs(inputs: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return `inputs` if their shape and dtype are those of rows of numbers; no value is read.
+    """Return `inputs` if their shape and dtype are those of rows of numbers; the values are not read.
 
     Raises
     ------
@@ -214,7 +202,7 @@ def check_dataset(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _check_finite(name: str, what: str, blocks: Iterable[tuple[int, NDArray[Any]]], dtype: np.dtype[Any]) -> None:
+def _check_finite(name: str, kind: str, blocks: Iterable[tuple[int, NDArray[Any]]], dtype: np.dtype[Any]) -> None:
     if dtype.kind != "f":
         return
     count, first = 0, ""
@@ -228,7 +216,7 @@ def _check_finite(name: str, what: str, blocks: Iterable[tuple[int, NDArray[Any]
         count += int(finite.size - np.count_nonzero(finite))
     if count:
         raise ValueError(
-            f"{name}: got {count} {what} value{'s' * (count > 1)} NaN or infinite, first {first}; "
+            f"{name}: got {count} {kind} value{'s' * (count > 1)} NaN or infinite, first {first}; "
             "expected finite numbers: drop those rows or fill in the values"
         )
 

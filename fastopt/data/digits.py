@@ -6,13 +6,16 @@ from importlib.resources import files
 
 import numpy as np
 
+from .arrays import from_arrays
 from .dataset import Dataset
 
 __all__ = ["digits"]
 
 
-def digits() -> Dataset:
+def digits(*, regression: bool = False) -> Dataset:
     """Return the built-in handwritten digits: 1,797 rows of 64 pixels from 0 to 16, ten classes.
+
+    With `regression` the digits are quantities, not classes.
 
     Examples
     --------
@@ -21,5 +24,6 @@ def digits() -> Dataset:
     (1797, 64, 10)
     """
     with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        inputs, targets = archive["inputs"], archive["targets"].astype(np.int64)
-    return Dataset(inputs, targets, tuple("0123456789"), "digits", "built in")
+        return from_arrays(
+            archive["inputs"], archive["targets"], regression=regression, name="digits", source="built in"
+        )

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: an images file and a labels file, plain or gzipped, alone or as a folder.
+"""IDX files, the format of MNIST: an images file and a labels file, plain or gzipped, or a folder with several.
 
 A header of big-endian integers (magic number, then each dimension) is followed by the values, uint8 here.
 """
@@ -8,113 +8,60 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import from_arrays, inputs_and_dataset
+from .arrays import inputs_and_dataset
 from .dataset import Dataset
+from .parts import Options, Part, gzip_errors
 
-__all__ = ["is_images", "is_labels", "read_folder", "read_folder_inputs", "read_images", "read_images_inputs"]
+__all__ = ["folder_parts", "images_parts", "refuse_labels"]
 
-_IMAGES = re.compile(r"images.*idx3-ubyte(\.gz)?$")
-_LABELS = re.compile(r"labels.*idx1-ubyte(\.gz)?$")
-_GZIP = b"\x1f\x8b"
+_ENDINGS = ("idx3-ubyte", "idx3-ubyte.gz")
 _KINDS = {1: "labels", 3: "images"}
+_GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 20
 
 
-def is_images(path: Path) -> bool:
-    """Return whether the name is that of an images file."""
-    return _IMAGES.search(path.name) is not None
+def images_parts(path: Path, options: Options) -> list[Part]:
+    """Return the images in a file, one a row, with the labels in the file next to it if there is one."""
+    return [_part(path, path.name.removesuffix(".gz"), options)]
 
 
-def is_labels(path: Path) -> bool:
-    """Return whether the name is that of a labels file."""
-    return _LABELS.search(path.name) is not None
+def refuse_labels(path: Path, options: Options) -> NoReturn:
+    """Raise the error for a labels file in place of its images file."""
+    raise ValueError(f"{path}: got a labels file, expected the images file; its labels are found next to it")
 
 
-def read_images(path: Path, source: str, name: str | None = None, *, regression: bool = False) -> Dataset:
-    """Return the dataset of an images file and the labels file beside it, one image a row.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no labels file beside it.
-    ValueError
-        A file is no IDX file of the right kind, is damaged, or the two have different lengths.
-    """
-    labels = _labels_beside(path)
-    if labels is None:
-        plain = _labels_name(path)
-        raise FileNotFoundError(f"{path}: found no labels beside it, expected {plain} or {plain}.gz")
-    name = name or path.name.removesuffix(".gz")
-    return from_arrays(_read(path, 3), _read(labels, 1), regression=regression, name=name, source=source)
-
-
-def read_images_inputs(
-    path: Path, source: str, name: str | None = None, *, regression: bool = False
-) -> tuple[NDArray[Any], Dataset | None]:
-    """Return the images of a file, one a row, and their dataset if a labels file lies beside it.
-
-    Raises
-    ------
-    ValueError
-        As :func:`read_images`; labels are not missed.
-    """
-    labels = _labels_beside(path)
-    values = None if labels is None else _read(labels, 1)
-    name = name or path.name.removesuffix(".gz")
-    return inputs_and_dataset(_read(path, 3), values, regression=regression, name=name, source=source)
-
-
-def read_folder(folder: Path, source: str, *, regression: bool = False) -> tuple[Dataset, Dataset | None]:
-    """Return the (training, test) parts in a folder of MNIST's file names; just one part stands for all the data.
+def folder_parts(folder: Path, options: Options) -> list[Part]:
+    """Return the training and the test part in a folder of MNIST's file names, or its only part.
 
     Raises
     ------
     FileNotFoundError
-        The folder has no images file, or an images file has no labels beside it.
+        The folder has no images file.
     ValueError
-        There are several images files of one part, or a file is damaged.
+        There are several images files of one part.
     """
-    parts = [
-        read_images(path, source, name, regression=regression)
-        for path, name in zip(_parts(folder), _names(folder), strict=False)
-    ]
-    return parts[0], parts[1] if len(parts) > 1 else None
-
-
-def read_folder_inputs(folder: Path, source: str, *, regression: bool = False) -> tuple[NDArray[Any], Dataset | None]:
-    """Return the images of the test part in a folder, or of its only part, and their dataset if they have labels.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As :func:`read_folder`; labels are not missed.
-    """
-    parts = _parts(folder)
-    return read_images_inputs(parts[-1], source, _names(folder)[len(parts) - 1], regression=regression)
-
-
-def _names(folder: Path) -> tuple[str, str]:
     name = folder.resolve().name or "data"
-    return name, f"{name}-test"
+    return [_part(path, name + end, options) for path, end in zip(_images(folder), ("", "-test"), strict=False)]
 
 
-def _parts(folder: Path) -> list[Path]:
-    """Return the images files of the training and the test part, or the only one."""
-    found = {path.name.removesuffix(".gz"): path for path in sorted(folder.iterdir(), reverse=True) if is_images(path)}
+def _images(folder: Path) -> list[Path]:
+    """Return the images files of the training and the test part, or the only one; plain files before gzipped ones."""
+    files = sorted(folder.iterdir(), reverse=True)
+    found = {path.name.removesuffix(".gz"): path for path in files if path.name.endswith(_ENDINGS)}
     if len(found) == 1:
         return list(found.values())
     train = [path for path in found.values() if "train" in path.name]
     test = [path for path in found.values() if "t10k" in path.name or "test" in path.name]
     if not found:
-        there = sorted([path.name for path in folder.iterdir()])
+        names = sorted([path.name for path in files])
         raise FileNotFoundError(
-            f"{folder}: got a folder with {', '.join(there[:8]) or 'nothing'}{', ...' * (len(there) > 8)}, expected "
+            f"{folder}: got a folder with {', '.join(names[:8]) or 'nothing'}{', ...' * (len(names) > 8)}, expected "
             "MNIST's file names, such as train-images-idx3-ubyte.gz; for other formats, give the file"
         )
     if len(found) != 2 or len(train) != 1 or len(test) != 1 or train == test:
@@ -122,44 +69,52 @@ def _parts(folder: Path) -> list[Path]:
             f"{folder}: got the images files {', '.join(sorted(found))}, expected one train-images and one t10k-images "
             "file; give the one to read"
         )
-    return [train[0], test[0]]
+    return train + test
 
 
-def _labels_name(images: Path) -> str:
-    return images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+def _part(images: Path, name: str, options: Options) -> Part:
+    plain = re.sub("(?i)images", "labels", re.sub("(?i)idx3", "idx1", images.name.removesuffix(".gz")))
+    labels = next((path for end in ("", ".gz") if (path := images.parent / f"{plain}{end}").is_file()), None)
+
+    def read() -> tuple[NDArray[Any], Dataset | None]:
+        targets = None if labels is None else _read(labels, 1)
+        return inputs_and_dataset(_read(images, 3), targets, options.regression, name, options.source)
+
+    if labels is not None:
+        return Part(read)
+    return Part(read, FileNotFoundError(f"{images}: found no labels next to it, expected {plain} or {plain}.gz"))
 
 
-def _labels_beside(images: Path) -> Path | None:
-    plain = _labels_name(images)
-    return next((path for name in (plain, f"{plain}.gz") if (path := images.parent / name).is_file()), None)
+def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Return the values of a file, unzipped if they are gzipped: browsers unzip and leave the name as it was."""
+    with path.open("rb") as file:
+        zipped = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        if not zipped:
+            return _values(path, file, dimensions)
+        with gzip_errors(path), gzip.GzipFile(fileobj=file) as unzipped:
+            return _values(path, unzipped, dimensions)  # type: ignore[arg-type]
 
 
-def _read(path: Path, dimensions: int) -> NDArray[Any]:
-    content, header = _content(path), 4 + 4 * dimensions
-    magic, expected = int.from_bytes(content[:4], "big"), 0x800 + dimensions
-    if len(content) >= 4 and magic != expected:
+def _values(path: Path, file: BinaryIO, dimensions: int) -> NDArray[np.uint8]:
+    size = 4 + 4 * dimensions
+    header = file.read(size)
+    magic, expected = int.from_bytes(header[:4], "big"), 0x800 + dimensions
+    if len(header) >= 4 and magic != expected:
         raise ValueError(
             f"{path}: got the magic number {magic}, expected {expected}, that of an IDX file of uint8 "
             f"{_KINDS[dimensions]}"
         )
-    if len(content) < header:
-        raise ValueError(f"{path}: got {len(content)} bytes, expected a header of {header}; the file is truncated")
-    shape = tuple([int(size) for size in np.frombuffer(content, ">u4", count=dimensions, offset=4)])
-    wanted, got = math.prod(shape), len(content) - header
-    if got != wanted:
-        problem = "the file is truncated" if got < wanted else f"there are {got - wanted} trailing bytes"
-        raise ValueError(f"{path}: got {got} bytes of data, expected {wanted} for the shape {shape}; {problem}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
-    """Return the bytes, unzipped if they are gzipped: what a browser saved does not always match its name."""
-    content = path.read_bytes()
-    if not content.startswith(_GZIP):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path}: got gzip data that is damaged ({error}), expected a whole file; get it again"
-        ) from error
+    if len(header) < size:
+        raise ValueError(f"{path}: got {len(header)} bytes, expected a header of {size}; the file is truncated")
+    shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+    wanted, values = math.prod(shape), bytearray()
+    # Neither the header nor the length of the file is trusted: memory grows with what is read, up to one byte too many.
+    while chunk := file.read(min(_CHUNK, wanted + 1 - len(values))):
+        values += chunk
+    if len(values) != wanted:
+        got, cut = (
+            (str(len(values)), "; the file is truncated") if len(values) < wanted else (f"more than {wanted}", "")
+        )
+        raise ValueError(f"{path}: got {got} bytes of data, expected {wanted} for the shape {shape}{cut}")
+    return np.frombuffer(values, np.uint8).reshape(shape)

@@ -1,7 +1,6 @@
-"""Random order that stays the same for ever: raw draws of Philox, which NumPy keeps, and integer arithmetic.
+"""Random order that never changes: raw draws of Philox, and integer arithmetic.
 
-``Generator.shuffle`` and its kin may change their streams between NumPy versions; the raw bits of a bit
-generator may not.
+NumPy guarantees the raw bits of a bit generator; ``Generator.shuffle`` and the like may change between its versions.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ __all__ = ["permutation", "with_replacement"]
 
 
 def permutation(n: int, *, seed: int, stream: int) -> NDArray[np.int64]:
-    """Return 0..n-1 in random order, a function of `n`, `seed` and `stream` alone.
+    """Return 0..n-1 in random order, a function of only `n`, `seed` and `stream`.
 
     Parameters
     ----------
     n
-        How many.
+        The number of elements.
     seed, stream
-        The two 64-bit words of the Philox key: the run's seed, and which of its sequences this is, such as the epoch.
+        The two 64-bit words of the Philox key: the run's seed, and the number of the sequence, such as the epoch.
 
     Raises
     ------
@@ -38,9 +37,10 @@ def permutation(n: int, *, seed: int, stream: int) -> NDArray[np.int64]:
 
 
 def with_replacement(n: int, size: int, *, seed: int, stream: int) -> NDArray[np.int64]:
-    """Return `size` random indices in [0, n), a function of the arguments alone.
+    """Return `size` random indices in [0, n), a function of only the arguments.
 
-    The high 32 bits of each draw, times n, over 2**32: no index is likelier than another by more than n / 2**32.
+    Each index is the high 32 bits of a draw times n / 2**32, rounded down: the probabilities of two indices differ by
+    at most 2**-32.
 
     Raises
     ------

@@ -19,16 +19,16 @@ def split(dataset: Dataset, test_fraction: float = 0.2, *, seed: int = 0) -> tup
     """Return (training part, test part), each in the order of the dataset.
 
     For classification each class is divided in the same proportion, and has at least one row in each part. The test
-    part has round(n · test_fraction) rows, unless that leaves a class without a row on one side.
+    part has round(n · test_fraction) rows, unless that leaves a class without a row in one part.
 
     Parameters
     ----------
     dataset
-        What to divide; it is not changed.
+        The data to divide; it is not changed.
     test_fraction
-        Share of the rows for the test part, between 0 and 1.
+        Fraction of the rows that go to the test part, between 0 and 1.
     seed
-        Chooses the rows.
+        Seed of the random choice of rows.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _by_class(dataset: Dataset, order: NDArray[np.int64]) -> list[NDArray[np.int
 
 
 def _share(counts: NDArray[Any], fraction: float) -> NDArray[np.int64]:
-    """Return how many of each group go to the test part: largest remainders, at least one row on each side."""
+    """Return the number of test rows of each group: by largest remainders, at least one row in each part."""
     exact = counts * fraction
     sizes = np.clip(np.floor(exact), 1, counts - 1).astype(np.int64)
     missing = round(int(counts.sum()) * fraction) - int(sizes.sum())

@@ -17,7 +17,7 @@ __all__ = ["Standardiser"]
 class Standardiser:
     """x ← (x − mean) / scale, feature by feature.
 
-    Fit it on the training part alone: statistics of the test part must not reach the model.
+    Fit it on the training part only: statistics of the test part must not reach the model.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Standardiser:
         """Return the mean and the (population) standard deviation of each feature; a constant feature has scale 1.
 
         Reads the inputs once, a block of rows at a time, in float64. Blocks are merged as in Chan, Golub and LeVeque,
-        1983, which does not cancel when the mean is large beside the deviation.
+        1983, which does not cancel when the mean is large compared to the deviation.
 
         Raises
         ------
@@ -72,16 +72,11 @@ class Standardiser:
         _check_usable(dataset.name, mean, scale)
         return cls(mean, scale)
 
-    @classmethod
-    def identity(cls, features: int) -> Standardiser:
-        """Return the one that changes nothing."""
-        return cls(np.zeros(features), np.ones(features))
-
     def apply(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Standardise a float array of shape (rows, features) in place and return it.
+        """Return a standardised copy, of the same dtype, of a float array of shape (rows, features).
 
-        The arithmetic is in float64: in float32, a mean that is large beside the deviation would take all digits along.
-        Pass float64 values for the same reason.
+        The arithmetic is in float64: in float32, subtracting a mean that is large compared to the deviation would
+        cancel all digits. Pass float64 values for the same reason.
 
         Raises
         ------
@@ -91,11 +86,12 @@ class Standardiser:
             It has another number of features.
         """
         if batch.dtype.kind != "f":
-            raise TypeError(f"batch: got dtype {batch.dtype}, expected floats such as float32, to change them in place")
+            raise TypeError(f"batch: got dtype {batch.dtype}, expected floats such as float64")
         if batch.ndim != 2 or batch.shape[1] != len(self.mean):
             raise ValueError(f"batch: got shape {batch.shape}, expected (rows, {len(self.mean)})")
-        batch[...] = (batch - self.mean) / self.scale
-        return batch
+        standardised: NDArray[Any] = np.subtract(batch, self.mean, dtype=np.float64)
+        standardised /= self.scale
+        return standardised.astype(batch.dtype, copy=False)
 
 
 def _check_usable(name: str, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> None:

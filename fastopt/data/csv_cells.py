@@ -1,11 +1,13 @@
-"""The cells of a CSV file: its header, its rows as numbers, and which cell is wrong."""
+"""The cells of a CSV file: its header, its rows as numbers, and which cell is wrong.
+
+Every file is opened by :func:`_open`, whose errors name the file.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,24 +16,15 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["errors_named", "is_finite", "read_cells", "read_header", "to_number"]
+from .parts import gzip_errors
+
+__all__ = ["read_cells", "read_header", "to_number"]
 
 _ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
 
 
-@contextmanager
-def errors_named(path: Path) -> Iterator[None]:
-    """Turn the errors of unzipping and decoding the file into a ValueError that names it."""
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: got gzip data that is damaged ({error}), expected a whole file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: got bytes that are not UTF-8 text ({error}); save it as UTF-8") from error
-
-
 def read_header(path: Path) -> list[str]:
-    """Return the names in the first row, without the blanks around them.
+    """Return the names in the first row, stripped of white space.
 
     Raises
     ------
@@ -52,14 +45,14 @@ def read_header(path: Path) -> list[str]:
 def read_cells(
     path: Path, header: Sequence[str], features: Sequence[int], target: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
-    """Return the features as numbers, the target of each row as an index into the different texts, and these texts.
+    """Return the features as numbers, the target of each row as an index into the distinct texts, and those texts.
 
     Columns that are neither a feature nor the target may hold anything.
 
     Raises
     ------
     ValueError
-        A feature is no finite number, a cell is missing, a row has another number of cells, or a quote is not closed.
+        A feature is not a finite number, a cell is missing, a row is too long or too short, or a quote is not closed.
     """
     codes: dict[str, int] = {}
     broken: list[str] = []  # cells of several lines
@@ -72,18 +65,18 @@ def read_cells(
             broken.append(text)
         return 0.0
 
-    # Cells to be skipped are read nevertheless, so that a row of another length is noticed.
-    read: dict[int | str, Callable[[str], Any]] = dict.fromkeys(set(range(len(header))).difference(features), skip)
+    # Cells to be skipped are parsed too, so that a row of another length is noticed.
+    converters: dict[int | str, Callable[[str], Any]] = dict.fromkeys(set(range(len(header))) - set(features), skip)
     if target is not None:
-        read[target] = encode
-    try:
-        with _open(path) as file:
-            _first_row(file, path)
-            cells = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, ndmin=2, converters=read)
-    except UnicodeDecodeError:
-        raise
-    except ValueError as error:
-        _raise_for_bad_cell(path, header, features, target, error)
+        converters[target] = encode
+    with _open(path) as file:
+        _first_row(file, path)
+        try:
+            cells = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, ndmin=2, converters=converters)
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            _raise_for_bad_cell(path, header, features, target, error)
     if cells.shape[1] != len(header) or "" in codes or not np.isfinite(cells).all():
         _raise_for_bad_cell(path, header, features, target, None)
     if broken or any(_is_broken(text) for text in codes):
@@ -93,34 +86,39 @@ def read_cells(
 
 
 def to_number(text: str) -> float | None:
-    """Return the number in a cell, NaN and infinity included; Python's underscores are no part of a number here."""
+    """Return the number in a cell, which may be NaN or infinite, or None for text, such as Python's ``1_000``."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
         return None
 
 
-def is_finite(text: str) -> bool:
-    """Return whether the cell holds a finite number."""
-    number = to_number(text)
-    return number is not None and math.isfinite(number)
-
-
-def _open(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding=_ENCODING, newline="")
-    return path.open(encoding=_ENCODING, newline="")
+@contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    """Open the text, and turn the errors of unzipping and decoding it into a ValueError that names the file."""
+    try:
+        with (
+            gzip_errors(path),
+            (
+                gzip.open(path, "rt", encoding=_ENCODING, newline="")
+                if path.name.lower().endswith(".gz")
+                else path.open(encoding=_ENCODING, newline="")
+            ) as file,
+        ):
+            yield file
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: got bytes that are not UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def _first_row(file: TextIO, path: Path, *, strict: bool = False) -> list[str]:
     try:
         return next(csv.reader(file, strict=strict), [])
     except csv.Error as error:
-        raise ValueError(f"{path}: got a header that is no CSV ({error}); is a quote not closed?") from error
+        raise ValueError(f"{path}: got a header that is not CSV ({error}); is a quote not closed?") from error
 
 
 def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[str, list[str]]]:
-    """Yield (a name of the row for messages, its cells), slowly."""
+    """Yield (the place of the row for messages, its cells), slowly."""
     row = 0
     with _open(path) as file:
         _first_row(file, path, strict=strict)
@@ -128,7 +126,9 @@ def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[str, list[str]]
             for row, cells in enumerate(filter(None, csv.reader(file, strict=strict)), start=1):
                 yield _place(path, row), cells
         except csv.Error as error:
-            raise ValueError(f"{_place(path, row + 1)}: got no CSV ({error}); is a quote not closed?") from error
+            raise ValueError(
+                f"{_place(path, row + 1)}: got text that is not CSV ({error}); is a quote not closed?"
+            ) from error
 
 
 def _place(path: Path, row: int) -> str:
@@ -140,7 +140,7 @@ def _is_broken(text: str) -> bool:
 
 
 def _check_quotes(path: Path) -> None:
-    """Raise if a quote is not closed: then the rest of the file was taken for one cell of many lines."""
+    """Raise if a quote is not closed, so that the lines up to the next quote were taken for one cell."""
     for _ in _rows(path, strict=True):
         pass
 
@@ -160,14 +160,15 @@ def _raise_for_bad_cell(
 
 
 def _problem(cells: Sequence[str], header: Sequence[str], numeric: set[int], target: int | None) -> str:
-    """Return what is wrong in a row, empty if nothing is."""
+    """Return what is wrong with a row, or an empty text."""
     if len(cells) != len(header):
         return f": got {len(cells)} cells, expected {len(header)} as in the header"
     for i, text in enumerate(cells):
         if not text.strip() and (i in numeric or i == target):
             wanted = "a label or a number" if i == target else "a number"
             return f", column {header[i]!r}: the value is missing, expected {wanted}; fill it in or drop the row"
-        if i in numeric and not is_finite(text):
+        number = to_number(text) if i in numeric else 0.0
+        if number is None or not math.isfinite(number):
             return (
                 f", column {header[i]!r}: got {text!r}, expected a finite number; encode text as numbers, or drop the "
                 "column"
