@@ -102,7 +102,7 @@ typedef struct {
 
 /* Training steps over rows[0] to rows[count - 1] of the data, `batch` of them a step, the last on what remains. The update
  * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the gradient of the one
- * step, so that `count` is at most `batch` then. Row numbers and labels have to be in range: they are not looked at first.
+ * step, so that `count` is at most `batch` then, and `rule` and `coefficients` may be NULL. Row numbers and labels have to be in range: they are not looked at first.
  *
  * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax and squared error)
  * and `values` (a row of outputs a sample) one is NULL. `coefficients` holds two arrays a step, one for weights and one for

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import HYPER, bits, draw, needs
 from cuda_simulation import DeviceArray, _small_blocks, contents, exact  # noqa: F401 - fixtures
+from fastopt.clipping import clip_factors
 from test_errors import contains
 
 from fastopt import RULES, Layout, Optimizer
@@ -16,7 +17,6 @@ from fastopt.backends.cuda.graph import capture
 from fastopt.backends.cuda.limits import TILE, limit_function, limit_signature
 from fastopt.backends.cuda.reductions import sum_kernel
 from fastopt.backends.cuda.streams import capturing, stream_pointer
-from fastopt.clipping import clip_factors
 
 
 def ones(size=5):

@@ -78,7 +78,8 @@ def test_threads_change_no_bit(name, dtype, threads, compiled):
     if compiled == "c" and not get_backend("c").has_threads():
         pytest.skip("the C extension was built without OpenMP")
     alone, together = (
-        run_three_times(get_backend(compiled), SWEEPS[name], dtype, ABOVE_PARALLEL, threads=count) for count in (1, threads)
+        run_three_times(get_backend(compiled), SWEEPS[name], dtype, ABOVE_PARALLEL, threads=count)
+        for count in (1, threads)
     )
     assert bits(*alone) == bits(*together)
 
@@ -194,7 +195,9 @@ def test_denormals_count_as_zero(name, dtype, inputs, compiled):
     assert not any(is_denormal(result).any() for result in results)
     for other in ("numba", "c"):
         if why_missing(other) is None:
-            assert bits(*run_three_times(get_backend(other), SWEEPS[name], dtype, 1000, **values[inputs])) == bits(*results)
+            assert bits(*run_three_times(get_backend(other), SWEEPS[name], dtype, 1000, **values[inputs])) == bits(
+                *results
+            )
 
 
 @needs("numba")

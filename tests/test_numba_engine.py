@@ -14,7 +14,7 @@ from naive_mlp import loss_and_gradient
 
 from fastopt import RULES, Optimizer
 from fastopt.backends.network import ACTIVATION_CODES, DenseSpec, NetworkSpec
-from fastopt.rules import check_hyper
+
 
 pytestmark = needs("numba")
 
@@ -40,7 +40,7 @@ def network(sizes, activation="relu", loss="softmax_cross_entropy", last="identi
 def trainer(spec, rule="sgd", dtype="float32", threads=1):
     from fastopt.backends.numba.network import make_trainer
 
-    return make_trainer(spec, RULES[rule], np.dtype(dtype), threads)
+    return make_trainer(spec, RULES[rule].stages[0], np.dtype(dtype), threads)
 
 
 def problem(spec, rows, dtype, seed=0, labels=None):
@@ -102,11 +102,12 @@ def several_binary(spec, weights, biases, x, y, k):
 
 def coefficients(rule, dtype, steps, bias_decay=None):
     """Return the table of an optimizer's steps; the biases may decay otherwise."""
-    hyper = check_hyper(RULES[rule], HYPER[rule])
+    hyper = RULES[rule].checked(HYPER[rule])
     table = []
     for step in range(1, steps + 1):
         decays = hyper["weight_decay"], hyper["weight_decay"] if bias_decay is None else bias_decay
-        rules_own = tuple(RULES[rule].at_step(step, hyper))
+        values = RULES[rule].coefficients_at(step, hyper)
+        rules_own = tuple(values[name] for name in RULES[rule].stages[0].numbers)
         table.append([(1.0, math.inf, *decay_factors(RULES[rule], hyper["lr"], d), *rules_own) for d in decays])
     return np.array(table, dtype)
 
@@ -326,7 +327,7 @@ from fastopt.backends.numba import engine, network
 from fastopt.backends.network import DenseSpec, NetworkSpec
 
 spec = NetworkSpec((DenseSpec(4, 3, 0, "relu"),), "softmax_cross_entropy")
-run = network.make_trainer(spec, RULES["adam"], np.dtype("float32"), 2)
+run = network.make_trainer(spec, RULES["adam"].stages[0], np.dtype("float32"), 2)
 buffers = [np.zeros(15, "float32") for _ in range(3)]
 run(buffers, None, np.ones((2, 4), "float32"), np.array([0, 1]), np.arange(2), 2, np.ones((1, 2, 10), "float32"), 0.0)
 codes = [*engine.parts(np.dtype("float32")).values(), network.compiled_pass(RULES["adam"], np.dtype("float32"))]

@@ -54,7 +54,10 @@ def test_prodigy_estimates_the_distance(backend):
     optimizer = make("prodigy", backend, "float64", d0=1e-4)
     hyper = HYPER["prodigy"] | {"d0": 1e-4}
     weight_decay = hyper.pop("weight_decay")
-    p, state = draw(0, LAYOUT.size, "float64"), {"d": 1e-4, "numerator": 0.0, "initial": draw(0, LAYOUT.size, "float64")}
+    p, state = (
+        draw(0, LAYOUT.size, "float64"),
+        {"d": 1e-4, "numerator": 0.0, "initial": draw(0, LAYOUT.size, "float64")},
+    )
     for t, g in enumerate(gradients("float64", 10), 1):
         p = oracle.step("prodigy", p, g, state, t, hyper, weight_decay=weight_decay)
         optimizer.step(g)

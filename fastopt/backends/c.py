@@ -9,7 +9,7 @@ import numpy as np
 
 from .._c import ffi, lib
 from .._errors import unknown_name
-from ..rules import Rule, Sweep
+from ..rules import Sweep
 from .c_network import CTrainer
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
@@ -119,6 +119,8 @@ class CBackend:
 
         return matmul
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the training steps in C."""
-        return CTrainer(network, self._handle(rule.stages[0]), *_C_TYPES[dtype.name], threads, self._level)
+        return CTrainer(
+            network, ffi.NULL if sweep is None else self._handle(sweep), *_C_TYPES[dtype.name], threads, self._level
+        )

@@ -51,7 +51,7 @@ class CTrainer:
         targets: Array,
         rows: NDArray[np.int64],
         batch: int,
-        coefficients: Array,
+        coefficients: Array | None,
         loss: float,
     ) -> tuple[float, int]:
         """Take the steps; see :class:`Trainer`."""
@@ -71,7 +71,7 @@ class CTrainer:
             ffi.from_buffer("int64_t[]", rows),
             len(rows),
             batch,
-            self._reals(coefficients),
+            ffi.NULL if coefficients is None else self._reals(coefficients),
             self._room(batch, threads),
             self._loss,
             self._correct,

@@ -57,7 +57,7 @@ class Trainer(Protocol):
         targets: Array,
         rows: NDArray[np.int64],
         batch: int,
-        coefficients: Array,
+        coefficients: Array | None,
         loss: float,
     ) -> tuple[float, int]:
         """Take ``ceil(len(rows) / batch)`` steps, the last of them on what remains.
@@ -77,7 +77,7 @@ class Trainer(Protocol):
         batch
             Rows a step.
         coefficients
-            Of shape (steps, 2, number of coefficients of the rule's pass): for weights, and for biases.
+            Of shape (steps, 2, numbers of the sweep): for weights, and for biases. None with `gradients`.
         loss
             What the rows' losses are added to, a step at a time: cutting a training into calls changes no bit of it.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._device_memory import DeviceMemory
-from ..rules import Rule, Sweep
+from ..rules import Sweep
 from .network import NetworkSpec, Trainer
 
 __all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Run"]
@@ -48,12 +48,8 @@ class Coefficients(Protocol):
     rows: list[Array]
     read: list[Any]
 
-    def send(self, gradients: Any, limits: Sequence[float]) -> None:
-        """Have passes over these gradients read what is in the rows now.
-
-        `limits` are what :meth:`Device.limits` needs: the factor on the gradient, and the limits of the norm of all and
-        of each span's, or 0 where there is none.
-        """
+    def send(self, gradients: Any) -> None:
+        """Have passes over these gradients read what is in the rows now."""
 
 
 class Device(Protocol):
@@ -124,5 +120,8 @@ class Backend(Protocol):
     def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
         """Return what multiplies matrices of that dtype, each element a sum in one fixed order."""
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
-        """Return what trains that network in compiled code, or None where the backend has no such code."""
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+        """Return what trains that network in compiled code, or None where the backend has no such code.
+
+        Without a sweep, whose update runs inside the backward pass, it computes gradients only.
+        """

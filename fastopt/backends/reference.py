@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules import PRELUDE_NUMBERS, Rule, Sweep, prelude, vocabulary
+from ..rules import PRELUDE_NUMBERS, Sweep, prelude, vocabulary
 from .functions import substituted
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
@@ -69,7 +69,7 @@ class ReferenceBackend:
         """Return NumPy's product."""
         return np.matmul
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
         return None
 

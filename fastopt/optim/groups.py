@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._errors import unknown_name
 from ..backends.functions import substituted
 from ..buffers import Segment
-from ..rules import Hyper, Number, Rule, check_hyper, get_rule
+from ..rules import Hyper, Number, Rule, get_rule
 
 __all__ = ["Group", "Groups", "evaluate"]
 
@@ -47,8 +47,8 @@ class Group:
         self.update({})
 
     def update(self, hyper: Mapping[str, Any]) -> None:
-        """Take other values for some of the hyper-parameters; raises what :func:`check_hyper` raises."""
-        self.hyper = check_hyper(self.rule, {**self.hyper, **hyper})
+        """Take other values for some of the hyper-parameters; raises what :meth:`Rule.checked` raises."""
+        self.hyper = self.rule.checked({**self.hyper, **hyper})
         self.at_step = self.rule.coefficients_with(self.hyper)
         lr, weight_decay = self.hyper["lr"], self.hyper.get("weight_decay", 0.0)
         assert isinstance(lr, float)
@@ -102,7 +102,11 @@ class Groups:
     """
 
     def __init__(
-        self, rule: Rule, segments: Iterable[Segment], hyper: Mapping[str, Any], differing: Mapping[str, Mapping[str, Any]]
+        self,
+        rule: Rule,
+        segments: Iterable[Segment],
+        hyper: Mapping[str, Any],
+        differing: Mapping[str, Mapping[str, Any]],
     ) -> None:
         segments = list(segments)
         names = {segment.group for segment in segments}
@@ -113,7 +117,7 @@ class Groups:
             raise TypeError(
                 f"rule {rule.name}: got the hyper-parameters {', '.join(rule.hyper)}, expected lr among them"
             )
-        self.default = Group(rule, check_hyper(rule, hyper))
+        self.default = Group(rule, rule.checked(hyper))
         self._named: dict[str, Group] = {}
         self._of = {segment.name: self._group(segment, dict(differing.get(segment.group, {}))) for segment in segments}
 
@@ -123,7 +127,7 @@ class Groups:
         is_vector = rule.vectors is not None and len(segment.shape) != 2
         name = f"{segment.group} (vectors)" if is_vector else segment.group
         if name not in self._named:
-            hyper = check_hyper(rule, {**(self.default.hyper if rule is self.default.rule else {}), **differing})
+            hyper = rule.checked({**(self.default.hyper if rule is self.default.rule else {}), **differing})
             if is_vector:
                 assert rule.vectors is not None
                 shared = {key: value for key, value in hyper.items() if key in rule.vectors.hyper}
@@ -148,7 +152,7 @@ class Groups:
         return tuple(dict.fromkeys(state for group in self for state in group.rule.states))
 
     def set(self, hyper: Mapping[str, Any]) -> None:
-        """Set hyper-parameters in every group that has them; raises what :func:`check_hyper` raises."""
+        """Set hyper-parameters in every group that has them; raises what :meth:`Rule.checked` raises."""
         self.default.update(hyper)
         for group in self:
             group.update({name: value for name, value in hyper.items() if name in group.hyper})
@@ -200,10 +204,12 @@ class Groups:
         for name, group in self._named.items():
             if saved[name]["rule"] != group.rule.name:
                 raise ValueError(f"state: group {name} got rule {saved[name]['rule']!r}, expected {group.rule.name!r}")
-            check_hyper(group.rule, saved[name]["hyper"])
+            group.rule.checked(saved[name]["hyper"])
             memory = saved[name]["memory"]
             if memory.keys() != group.memory.keys() or not all(map(math.isfinite, memory.values())):
-                raise ValueError(f"state: group {name} got the memory {memory}, expected {sorted(group.memory)}, finite")
+                raise ValueError(
+                    f"state: group {name} got the memory {memory}, expected {sorted(group.memory)}, finite"
+                )
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Take hyper-parameters and memory from what :meth:`state_dict` has given."""

@@ -14,7 +14,7 @@ from .._errors import whole_number
 from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of
 from ..buffers import Layout
 from ..memory import Memory, memory_of
-from ..rules import Hyper, Rule, check_hyper, get_rule, with_limits
+from ..rules import Hyper, Rule, Sweep, get_rule, with_limits
 from .groups import Groups
 from .program import GradientOptions, make_step
 from .spans import Spans
@@ -126,7 +126,9 @@ class Optimizer:
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        self.state = {name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states}
+        self.state = {
+            name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states
+        }
         self._start_states()
         self.steps = 0
         self.skipped = 0
@@ -353,15 +355,17 @@ class Optimizer:
     @property
     def needs_whole_gradient(self) -> bool:
         """Whether a step looks at, or leaves behind, more of the gradient than each parameter's own element."""
-        return self._zero_grad or not all(span.rule.is_local for span in self._spans.list) or not self._is_one_rule
-
-    @property
-    def _is_one_rule(self) -> bool:
-        return len({span.rule.stages for span in self._spans.list}) <= 1
+        rules = [span.rule for span in self._spans.list]
+        return self._zero_grad or not all(rule.is_local and rule.stages == rules[0].stages for rule in rules)
 
     def trainer(self, network: NetworkSpec) -> Trainer | None:
-        """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
-        return self._backend.trainer(network, self.rule, self._parameters.dtype, self.threads)
+        """Return what trains that network in compiled code; None where the backend has no such code.
+
+        It updates inside the backward pass, or computes gradients only if the step needs the whole gradient.
+        """
+        (sweep,) = (None,) if self.needs_whole_gradient else self._spans.list[0].rule.stages
+        assert sweep is None or isinstance(sweep, Sweep)
+        return self._backend.trainer(network, sweep, self._parameters.dtype, self.threads)
 
     def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
         """Return what the coming steps' passes take, of shape (steps, groups, numbers).
@@ -435,7 +439,7 @@ class Optimizer:
             raise ValueError(f"state: got one of rule {saved['rule']!r}, this optimizer's is {self.rule.name!r}")
         if saved["state"].keys() != self.state.keys():
             raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
-        hyper = check_hyper(self.rule, saved["hyper"])
+        hyper = self.rule.checked(saved["hyper"])
         self._groups.check(saved["groups"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
         expected = state_dtype(self._parameters.dtype)

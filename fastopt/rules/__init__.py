@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from .._errors import unknown_name
-from .hyper import Hyper, Range, check_hyper
+from .hyper import Hyper, Range
 from .limits import GRADIENT_FACTOR, GRADIENT_NORM, is_limited, with_limits
 from .numbers import TOTAL, Number
 from .prelude import PRELUDE_NUMBERS
@@ -30,7 +30,6 @@ __all__ = [
     "Rule",
     "Stage",
     "Sweep",
-    "check_hyper",
     "clip",
     "fma",
     "get_rule",

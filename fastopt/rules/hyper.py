@@ -6,14 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import unknown_name
 
-if TYPE_CHECKING:
-    from .rule import Rule
-
-__all__ = ["ANY", "FRACTION", "NOT_NEGATIVE", "POSITIVE", "Hyper", "Range", "check_hyper", "range_of"]
+__all__ = ["ANY", "FRACTION", "NOT_NEGATIVE", "POSITIVE", "Hyper", "Range", "checked", "range_of"]
 
 Hyper = float | tuple[float, ...]
 """The value of a hyper-parameter: a number, or several such as ``betas``."""
@@ -27,7 +24,7 @@ class Range:
     high: float = math.inf
     is_open: bool = False
 
-    def __contains__(self, number: float) -> bool:
+    def __contains__(self, number: Any) -> bool:
         above = number > self.low if self.is_open else number >= self.low
         return math.isfinite(number) and above and number < self.high
 
@@ -67,8 +64,10 @@ def range_of(name: str, default: Hyper) -> Range:
     return standard if all(number in standard for number in _numbers(default)) else ANY
 
 
-def check_hyper(rule: Rule, given: Mapping[str, Any]) -> dict[str, Hyper]:
-    """Return the rule's hyper-parameters, those given in the place of the defaults.
+def checked(
+    rule: str, defaults: Mapping[str, Hyper], ranges: Mapping[str, Range], given: Mapping[str, Any]
+) -> dict[str, Hyper]:
+    """Return a rule's hyper-parameters, those given in the place of the defaults.
 
     Raises
     ------
@@ -78,23 +77,25 @@ def check_hyper(rule: Rule, given: Mapping[str, Any]) -> dict[str, Hyper]:
         The value is no number, or another number of numbers than the default.
     """
     for name in given:
-        if name not in rule.hyper:
-            raise unknown_name(f"hyper-parameter of {rule.name}", name, rule.hyper)
-    return {**rule.hyper, **{name: _check_value(rule, name, value) for name, value in given.items()}}
+        if name not in defaults:
+            raise unknown_name(f"hyper-parameter of {rule}", name, defaults)
+    return {
+        **defaults,
+        **{name: _checked(rule, name, value, defaults[name], ranges[name]) for name, value in given.items()},
+    }
 
 
-def _check_value(rule: Rule, name: str, value: Any) -> Hyper:
-    default, allowed = rule.hyper[name], rule.ranges[name]
+def _checked(rule: str, name: str, value: Any, default: Hyper, allowed: Range) -> Hyper:
     several = isinstance(default, tuple)
     if isinstance(value, (tuple, list)) != several or len(_numbers(value)) != len(_numbers(default)):
         wanted = f"{len(_numbers(default))} numbers" if several else "one number"
-        raise TypeError(f"{rule.name}: got {name}={value!r}, expected {wanted}, such as the default {default!r}")
+        raise TypeError(f"{rule}: got {name}={value!r}, expected {wanted}, such as the default {default!r}")
     for number in _numbers(value):
         if not isinstance(number, Real):
-            raise TypeError(f"{rule.name}: got {name}={value!r}, expected a number such as {default!r}")
+            raise TypeError(f"{rule}: got {name}={value!r}, expected a number such as {default!r}")
         if number not in allowed:
             words = "a finite number" if allowed == ANY else f"a number in the range {allowed}"
-            raise ValueError(f"{rule.name}: got {name}={value!r}, expected {words}")
+            raise ValueError(f"{rule}: got {name}={value!r}, expected {words}")
     return tuple(map(float, value)) if several else float(value)
 
 

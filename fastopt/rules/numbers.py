@@ -85,9 +85,7 @@ class Schedule:
     totals: Mapping[str, int]
 
 
-def schedule_of(
-    rule: str, numbers: Sequence[Number], stages: Sequence[Stage], coefficients: Iterable[str]
-) -> Schedule:
+def schedule_of(rule: str, numbers: Sequence[Number], stages: Sequence[Stage], coefficients: Iterable[str]) -> Schedule:
     """Return when each number is computed.
 
     Raises

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, Literal, overload
 
-from .hyper import Hyper, Range, check_hyper, range_of
+from .hyper import Hyper, Range, checked, range_of
 from .numbers import Number, Schedule, number_of, schedule_of, starts_of
 from .stages import MatrixStage, Stage, Sweep, matrix_stage_of, sweep_of
 
@@ -128,10 +127,22 @@ class Rule:
         return other
 
     def __call__(self, **hyper: Any) -> Rule:
-        """Return this rule with other defaults; raises what :func:`check_hyper` raises."""
+        """Return this rule with other defaults; raises what :meth:`checked` raises."""
         other = copy(self)
-        other._set_hyper(check_hyper(self, hyper))
+        other._set_hyper(self.checked(hyper))
         return other
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Hyper]:
+        """Return the hyper-parameters, those given in the place of the defaults.
+
+        Raises
+        ------
+        ValueError
+            There is no hyper-parameter of that name, or the value is not in its range.
+        TypeError
+            The value is no number, or another number of numbers than the default.
+        """
+        return checked(self.name, self.hyper, self.ranges, given)
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -142,13 +142,12 @@ class _TwoPhaseProgram(_CompiledProgram):
     def __init__(self, model: Network, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
         super().__init__(model, optimizer, batches, trainer)
         self._gradients = optimizer.new_gradients() if optimizer.on_device else model.gradients
-        self._unused = np.zeros_like(optimizer.next_coefficients([1.0], _GROUPS))
 
     def take(
         self, rows: NDArray[np.int64], batch_size: int, lr_scales: Sequence[float], loss_sum: float
     ) -> tuple[float, int | None]:
         (self._optimizer.lr_scale,) = lr_scales
-        result = self._run(self._gradients, rows, batch_size, self._unused, loss_sum)
+        result = self._run(self._gradients, rows, batch_size, None, loss_sum)
         self._optimizer.step(self._gradients)
         return result
 

@@ -11,13 +11,13 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import TypingError
 
-from ...rules import Rule, Sweep
+from ..._constants import CHUNK, LANES, chunk_count
+from ...rules import Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
 from .decorators import cache_folder
 from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
-from ..._constants import CHUNK, LANES, chunk_count
 from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]
@@ -67,11 +67,11 @@ class NumbaBackend:
 
         return make_matmul(dtype, threads)
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the compiled training steps."""
         from .network import make_trainer  # compiles for seconds, once: not for optimizers alone
 
-        return make_trainer(network, rule, dtype, threads)
+        return make_trainer(network, sweep, dtype, threads)
 
 
 def _compile(sweep: Sweep, dtype: np.dtype[Any]) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..._aligned import aligned_zeros
 from ..._constants import PARTS
-from ...rules import Rule
+from ...rules import Sweep
 from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
 from ..threads import is_forked_child
@@ -28,8 +28,8 @@ __all__ = ["make_trainer"]
 LEAKY_SLOPE = 0.01
 
 
-def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer:
-    """Return what takes steps of the network under the rule, compiled.
+def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer:
+    """Return what takes steps of the network by the sweep, compiled.
 
     The engine compiles once for each dtype, in seconds, and a rule's pass in less than one; from the cache both load in
     milliseconds.
@@ -40,7 +40,8 @@ def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads
         The rule does not compile for the dtype.
     """
     dtype = np.dtype(dtype)
-    return _NumbaTrainer(network, compiled_pass(rule.stages[0], dtype), dtype, min(threads, parallel_threads()))
+    update = None if sweep is None else compiled_pass(sweep, dtype)
+    return _NumbaTrainer(network, update, dtype, min(threads, parallel_threads()))
 
 
 class _NumbaTrainer:
@@ -51,6 +52,7 @@ class _NumbaTrainer:
         self._knows_right = network.loss != "mean_squared_error"
         self._parts = parts(dtype)
         self._call = np.zeros(Call.SIZE, np.int64)
+        self._no_coefficients = np.zeros((1, 2, 0), dtype)
         self._capacity = 0
         self._rows = 0
         self._bound: tuple[Array, ...] = ()
@@ -75,7 +77,7 @@ class _NumbaTrainer:
             Call.TILE_SIZE: tile,
             Call.COPY_SIZE: copy,
             Call.ITEM_SIZE: dtype.itemsize,
-            Call.RUN_UPDATE: update.address,
+            Call.RUN_UPDATE: update.address if update else 0,
             Call.NOTHING: address(self._nothing),
             Call.EIGHTS: address(self._eights),
             Call.SYNC: address(self._sync),
@@ -98,7 +100,7 @@ class _NumbaTrainer:
         targets: Array,
         rows: NDArray[np.int64],
         batch: int,
-        coefficients: Array,
+        coefficients: Array | None,
         loss: float,
     ) -> tuple[float, int]:
         """Take the steps; see :class:`~fastopt.backends.network.Trainer`."""
@@ -119,7 +121,8 @@ class _NumbaTrainer:
         threads = 1 if is_forked_child() else self._threads
         call = self._call
         call[Call.ROWS], call[Call.COUNT], call[Call.BATCH] = address(rows), count, batch
-        call[Call.COEFFICIENTS], call[Call.COEFFICIENT_COUNT] = address(coefficients), coefficients.shape[-1]
+        given = self._no_coefficients if coefficients is None else coefficients
+        call[Call.COEFFICIENTS], call[Call.COEFFICIENT_COUNT] = address(given), given.shape[-1]
         call[Call.GRADIENTS] = 0 if gradients is None else address(gradients)
         call[Call.HAS_LABELS], call[Call.THREADS] = has_labels, threads
         self._sync.fill(0)

@@ -12,10 +12,10 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
 
-from ...rules import Sweep, vocabulary
-from ..source import element_source, number_count, scalar_functions, unique_name
 from ... import _constants
 from ..._constants import CHUNK, LANES
+from ...rules import Sweep, vocabulary
+from ..source import element_source, number_count, scalar_functions, unique_name
 from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
@@ -95,7 +95,9 @@ def compiled_pass(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
     chunk; `start` is then a multiple of a chunk.
     """
     sources = [module.__name__ for module in (decorators, intrinsics, memory, vocabulary)]
-    name = unique_name(sweep, _LOOP, _SUMS, _RESULTS, dtype.name, digest_of(*sources, _constants.__name__, part.__module__, __name__))
+    name = unique_name(
+        sweep, _LOOP, _SUMS, _RESULTS, dtype.name, digest_of(*sources, _constants.__name__, part.__module__, __name__)
+    )
     real, n = from_dtype(dtype), types.int64
     pointer = types.CPointer(real)
     space: dict[str, Any] = {
