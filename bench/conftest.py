@@ -1,4 +1,4 @@
-"""The benchmarks are for comparison with an earlier commit; `fastopt bench` compares with other libraries."""
+"""Benchmarks under pytest-benchmark, to compare with an earlier commit: every backend of fastopt, and the roof."""
 
 import pytest
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..cases import TrainCase
-from . import base
-from .base import Array
+from fastopt.bench.cases import TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
+
 from .torch import make_network
 
 __all__ = ["Trainer", "why_missing"]
@@ -81,7 +82,7 @@ class Trainer(base.Trainer):
         self._optimizer.step()
 
     def _captured(self) -> Callable[[Any, Any], None]:
-        """Return the step as a graph. What warming up has learnt is forgotten, since all contenders start alike."""
+        """Return the step as a graph. The steps of the warm-up are undone, since all contenders start alike."""
         torch = self._torch
         x, y = self._x[: self._batch].clone(), self._y[: self._batch].clone()
         start = [parameter.detach().clone() for parameter in self._model.parameters()]

@@ -1,15 +1,16 @@
-"""The kernels in CUDA C: the C library's bodies of the rules in a loop for GPUs, compiled by NVRTC; see ``twin.cu``."""
+"""The pass in CUDA C around the C source of a rule, compiled by NVRTC; see ``twin.cu``."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["compile_twins", "twin_bodies", "twin_name"]
+from fastopt import Rule
+
+__all__ = ["compile_twin", "rule_source", "twin_name"]
 
 _HERE = Path(__file__).parent
-_FOLDERS = (_HERE / "rules", _HERE.parents[2] / "csrc" / "rules")
-"""Where an installed package has the bodies, and where a checkout has them."""
 
 _NAMES = {
     "float32": {"REAL": "float", "FMA": "fmaf", "SQRT": "sqrtf", "ABS": "fabsf", "WIDTH": "4"},
@@ -17,41 +18,41 @@ _NAMES = {
 }
 
 _ARITHMETIC = ("--fmad=false", "--ftz=true", "--prec-div=true", "--prec-sqrt=true")
-"""As fastopt's own kernels are compiled."""
+"""The options that fastopt's own kernels are compiled with."""
 
 
-def twin_name(rule: Any) -> str:
-    """Return the kernel's name: that of the update, which rules may share."""
-    name: str = rule.update.__name__
-    return name
+def twin_name(rule: Rule) -> str:
+    """Return the name of the kernel: that of the rule's update, which rules may share."""
+    return str(rule.update.__name__)
 
 
-def twin_bodies() -> list[Path]:
-    """Return the files of the rules' bodies.
+def rule_source(rule: Rule) -> str:
+    """Return the C source of a rule's update, in the macros of ``twin.cu``: ``RULE_2(adam, 6, exp_avg, exp_avg_sq) …``.
 
     Raises
     ------
-    FileNotFoundError
-        This installation has none.
+    LookupError
+        The checkout has no C source for it.
     """
-    for folder in _FOLDERS:
-        files = sorted(folder.glob("*.inc"))
-        if files:
-            return files
-    raise FileNotFoundError("the C bodies of the rules are not in this installation; install fastopt again")
+    definition = re.compile(rf"^RULE_\d\({twin_name(rule)},.*?^}}\n", re.DOTALL | re.MULTILINE)
+    for file in sorted((_HERE.parent / "csrc" / "rules").glob("*.inc")):
+        found = definition.search(file.read_text(encoding="utf-8"))
+        if found:
+            return found[0]
+    raise LookupError(f"csrc/rules has no C source of rule {rule.name}")
 
 
-def compile_twins(dtype: str, architecture: str, *, block: int, blocks: int) -> bytes:
-    """Return the kernels of all rules: machine code for an architecture like ``sm_90``, PTX for ``compute_90``.
+def compile_twin(rule: Rule, dtype: str, architecture: str, *, block: int, blocks: int) -> bytes:
+    """Return the kernel of a rule: machine code for an architecture like ``sm_90``, PTX for ``compute_90``.
 
     Raises
     ------
     RuntimeError
-        The compiler refuses them; the message is its report.
+        The compiler refuses it; the message is its report.
     """
     from cuda.bindings import nvrtc
 
-    source = "\n".join(file.read_text(encoding="utf-8") for file in (_HERE / "twin.cu", *twin_bodies()))
+    source = (_HERE / "twin.cu").read_text(encoding="utf-8") + rule_source(rule)
     names = {**_NAMES[dtype], "BLOCK": str(block), "BLOCKS": str(blocks)}
     options = [f"--gpu-architecture={architecture}", "--std=c++17", *_ARITHMETIC]
     options += [f"--define-macro={name}={value}" for name, value in names.items()]

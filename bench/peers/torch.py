@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ... import get_rule
-from ..cases import StepCase, TrainCase
-from . import base
-from .base import Array
+from fastopt import get_rule
+from fastopt.bench.cases import StepCase, TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
 
 __all__ = ["OPTIMIZERS", "Stepper", "TensorStepper", "Trainer", "make_network"]
 
@@ -25,7 +25,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {}),
     "adamw": ("AdamW", {}),
 }
-"""Rule to PyTorch's class and what its name does not say; the hyper-parameters have PyTorch's names already."""
+"""Rule to PyTorch's class and further options; the hyper-parameters have PyTorch's names already."""
 
 
 class TensorStepper(base.Stepper):
@@ -78,7 +78,7 @@ class Stepper(TensorStepper):
         self._optimizer = getattr(torch.optim, name)([self._p], **hyper, **extra, **form)
         self._take = self._optimizer.step
         if compiled:
-            torch.compiler.reset()  # else a case would count as a change of the one before, and run uncompiled
+            torch.compiler.reset()  # without it torch takes a case for a change of the last one, and runs it uncompiled
             self._take = torch.compile(lambda: self._optimizer.step())
 
 
