@@ -421,7 +421,7 @@ def test_a_file_from_before_steps_were_timed_together_has_no_ratio():
     assert "times as long" not in text
 
 
-def test_a_wrong_peer_is_nobodys_match():
+def test_a_wrong_peer_is_not_compared_with():
     assert best_peer([step_row("optax", 1.0, status="wrong"), step_row("numpy", 3.0)]).contender == "numpy"
 
 

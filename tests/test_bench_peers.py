@@ -1,13 +1,14 @@
 """The peers of the folder ``bench/`` on the CPU: what each runs, and that those that are installed are right."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
-from bench_folder import bench_module
+from bench_folder import ROOT, bench_module
 from conftest import needs
 from test_bench import losses_of
 
@@ -29,6 +30,13 @@ def _registered(monkeypatch):
     for peer in PEERS:
         assert peer.name not in CONTENDERS
         monkeypatch.setitem(CONTENDERS, peer.name, peer)
+
+
+def run_in(folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def skip_without(peer):
@@ -95,13 +103,20 @@ def test_training_of_a_peer_is_right(peer):
 # --- the command
 
 
+def test_the_readme_s_contender_runs(tmp_path):
+    text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    short = '"--quick", "--sizes", "1000", "--backend", "reference", "--out", "r.json", "--peers"'
+    (tmp_path / "my_sgd.py").write_text(code.replace('"--peers"', short), encoding="utf-8")
+    run_in(tmp_path, "my_sgd.py")
+    rows = {row.contender: row for row in Results.load(tmp_path / "r.json").rows}
+    assert (rows["mine"].role, rows["mine"].status) == ("peer", "ok")
+
+
 @needs("c")
 def test_the_command_has_the_peers(tmp_path):
     arguments = "train --quick --backend c --sizes 784-16-10 --batches 32 --threads 1 --out r.json --peers"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "bench", *arguments.split(), "scikit-learn", "keras"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_in(tmp_path, "-m", "bench", *arguments.split(), "scikit-learn", "keras")
     results = Results.load(tmp_path / "r.json")
     measured = {row.contender: row.role for row in results.rows if row.status == "ok"}
     assert {*measured, *results.missing} == {"fastopt-c", "scikit-learn", "keras"}
