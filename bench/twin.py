@@ -8,7 +8,7 @@ from typing import Any
 
 from fastopt import Rule
 
-__all__ = ["compile_twin", "rule_source", "twin_name"]
+__all__ = ["check", "compile_twin", "rule_source", "twin_name"]
 
 _HERE = Path(__file__).parent
 
@@ -56,8 +56,7 @@ def compile_twin(rule: Rule, dtype: str, architecture: str, *, block: int, block
     names = {**_NAMES[dtype], "BLOCK": str(block), "BLOCKS": str(blocks)}
     options = [f"--gpu-architecture={architecture}", "--std=c++17", *_ARITHMETIC]
     options += [f"--define-macro={name}={value}" for name, value in names.items()]
-    error, program = nvrtc.nvrtcCreateProgram(source.encode(), b"twin.cu", 0, [], [])
-    _check(error)
+    program = check(nvrtc.nvrtcCreateProgram(source.encode(), b"twin.cu", 0, [], []))
     try:
         (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
         if error != nvrtc.nvrtcResult.NVRTC_SUCCESS:
@@ -70,14 +69,20 @@ def compile_twin(rule: Rule, dtype: str, architecture: str, *, block: int, block
 
 
 def _text(program: Any, size_of: Any, read: Any) -> bytes:
-    error, size = size_of(program)
-    _check(error)
-    text = bytearray(size)
-    (error,) = read(program, text)
-    _check(error)
+    text = bytearray(check(size_of(program)))
+    check(read(program, text))
     return bytes(text)
 
 
-def _check(error: Any) -> None:
+def check(answer: Any) -> Any:
+    """Return the value that CUDA's driver or compiler returned after its status.
+
+    Raises
+    ------
+    RuntimeError
+        The status is an error.
+    """
+    error, *values = answer
     if error:
-        raise RuntimeError(f"NVRTC: {error.name}")
+        raise RuntimeError(f"CUDA: {error.name}")
+    return values[0] if values else None

@@ -13,7 +13,7 @@ from fastopt.bench.cases import GpuCase
 from fastopt.bench.contenders.base import Array
 from fastopt.bench.contenders.cuda import ArrayStepper, buffer_of
 
-from ..twin import compile_twin, twin_name
+from ..twin import check, compile_twin, twin_name
 
 __all__ = ["Stepper", "why_missing"]
 
@@ -53,9 +53,9 @@ class Stepper(ArrayStepper):
     def step(self) -> None:
         driver, coefficients = self._driver, self._next()
         self._coefficients.count_steps([1.0])
-        _check(driver.cuMemcpyHtoDAsync(self._own, coefficients.ctypes.data, coefficients.nbytes, 0))
+        check(driver.cuMemcpyHtoDAsync(self._own, coefficients.ctypes.data, coefficients.nbytes, 0))
         pointers = self._pointers.ctypes.data
-        _check(driver.cuLaunchKernel(self._kernel, self._grid, 1, 1, self._block, 1, 1, 0, 0, pointers, 0))
+        check(driver.cuLaunchKernel(self._kernel, self._grid, 1, 1, self._block, 1, 1, 0, 0, pointers, 0))
 
     def facts(self) -> dict[str, Any] | None:
         attribute, driver = self._driver.CUfunction_attribute, self._driver
@@ -63,11 +63,11 @@ class Stepper(ArrayStepper):
             "registers": attribute.CU_FUNC_ATTRIBUTE_NUM_REGS,
             "local_bytes": attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
         }
-        found = {name: _check(driver.cuFuncGetAttribute(which, self._kernel)) for name, which in names.items()}
-        blocks = _check(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(self._kernel, self._block, 0))
+        found = {name: check(driver.cuFuncGetAttribute(which, self._kernel)) for name, which in names.items()}
+        blocks = check(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(self._kernel, self._block, 0))
         most = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR
-        device = _check(driver.cuCtxGetDevice())
-        return {**found, "occupancy": blocks * self._block / _check(driver.cuDeviceGetAttribute(most, device))}
+        device = check(driver.cuCtxGetDevice())
+        return {**found, "occupancy": blocks * self._block / check(driver.cuDeviceGetAttribute(most, device))}
 
     def _next(self) -> Array:
         """Return the coming step's coefficients: computed in float64 and rounded once, as fastopt's are."""
@@ -84,13 +84,5 @@ def _kernel(rule: str, dtype: str) -> Any:
 
     architecture = "sm_" + str(device_facts()["compute_capability"]).replace(".", "")
     code = compile_twin(get_rule(rule), dtype, architecture, block=BLOCK, blocks=BLOCKS[dtype])
-    module = _check(driver.cuModuleLoadData(code))
-    return _check(driver.cuModuleGetFunction(module, twin_name(get_rule(rule)).encode()))
-
-
-def _check(answer: Any) -> Any:
-    """Return the values that the driver returned after its status."""
-    error, *values = answer
-    if error:
-        raise RuntimeError(f"CUDA: {error.name}")
-    return values[0] if values else None
+    module = check(driver.cuModuleLoadData(code))
+    return check(driver.cuModuleGetFunction(module, twin_name(get_rule(rule)).encode()))

@@ -94,35 +94,45 @@ class Trainer(base.Trainer):
         *,
         compiled: bool = False,
         flush_denormal: bool = False,
+        device: str = "cpu",
+        **adam: bool,
     ) -> None:
         import torch
 
         torch.set_num_threads(case.threads)
         torch.set_flush_denormal(flush_denormal)
+        self._torch = torch
         self._loss = torch.nn.functional.cross_entropy
-        self._model = make_network(weights)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True)
-        self._x, self._y = torch.tensor(x), torch.tensor(y)
+        self._model = make_network(weights).to(device)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True, **adam)
+        self._x, self._y = torch.tensor(x, device=device), torch.tensor(y, device=device)
         self._batch = case.batch
         self._step: Callable[[Any, Any], None] = self._train_step
         if compiled:
             torch.compiler.reset()
             self._step = torch.compile(self._train_step)
 
+    def wait(self) -> None:
+        """Return when all steps are done."""
+        return
+
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
             for x, y in self._batches():
                 self._step(x, y)
+        self.wait()
 
     def weights(self) -> list[Array]:
-        arrays = [parameter.detach().numpy().copy() for parameter in self._model.parameters()]
+        arrays = [parameter.detach().cpu().numpy().copy() for parameter in self._model.parameters()]
         return [array.T if array.ndim == 2 else array for array in arrays]
 
     def step_seconds(self) -> list[float]:
         seconds = []
         for x, y in self._batches():
+            self.wait()
             start = time.perf_counter()
             self._step(x, y)
+            self.wait()
             seconds.append(time.perf_counter() - start)
         return seconds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,9 @@ from .rows import Row
 from .starts import StartCase, measure_start
 from .workers import Workers
 
-__all__ = ["GPU_CONTENDERS", "run_gpu", "run_starts", "run_steps", "run_trainings"]
+__all__ = ["run_gpu", "run_starts", "run_steps", "run_trainings"]
 
 _GPU = "fastopt-cuda"
-
-GPU_CONTENDERS = ("device", "cuda-roof", _GPU)
-"""Contenders in every benchmark of a GPU."""
 
 
 def run_steps(results: Results, cases: Sequence[StepCase], names: Sequence[str], effort: Effort) -> Results:
@@ -50,41 +48,37 @@ def run_starts(results: Results, cases: Sequence[StartCase], repeats: int) -> Re
 
 
 def run_gpu(results: Results, cases: Sequence[GpuCase], peers: Sequence[str], effort: Effort, budget: float) -> Results:
-    """Measure those cases that the device's memory holds and that begin within so many seconds; fill the results."""
-    names = [*GPU_CONTENDERS, *peers]
+    """Measure the cases that the device's memory holds and that begin within so many seconds; fill the results."""
+
+    def measure(*arguments: Any) -> list[Row]:
+        gpu = results.machine["gpu"]
+        return measure_gpu(*arguments, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
+
+    return _run(results, cases, ["device", "cuda-roof", _GPU, *peers], effort, measure, budget)
+
+
+def _run(
+    results: Results,
+    cases: Sequence[Any],
+    names: Sequence[str],
+    effort: Effort,
+    measure: Callable[..., list[Row]],
+    budget: float = math.inf,
+) -> Results:
     until = time.monotonic() + budget
     with Workers(names, results.machine["threads"]) as workers, _progress(len(names) + len(cases)) as show:
         _connect(workers, names, show)
-        if _GPU in workers.missing:
-            raise ImportError(workers.missing[_GPU])
         results.missing = dict(workers.missing)
-        gpu = _describe_gpu(results, workers)
-        measure = partial(measure_gpu, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
+        if _GPU in names:
+            _describe_gpu(results, workers)
         for number, case in enumerate(cases):
             if time.monotonic() >= until:
                 results.rows += [left_out(rest, f"{budget:g} seconds had passed") for rest in cases[number:]]
                 break
+            present = [name for name in workers.present if CONTENDERS[name].runs(case)]
             try:
-                results.rows += _measure(workers, case, effort, measure, show)
+                results.rows += measure(workers, case, present, effort, partial(_show, show, case))
             except KeyboardInterrupt:  # the rows that were measured are kept
-                results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
-                break
-            show(None)
-    return results
-
-
-def _run(
-    results: Results, cases: Sequence[Any], names: Sequence[str], effort: Effort, measure: Callable[..., list[Row]]
-) -> Results:
-    with Workers(names, results.machine["threads"]) as workers, _progress(len(names) + len(cases)) as show:
-        _connect(workers, names, show)
-        results.missing = dict(workers.missing)
-        if _GPU in workers.present:
-            _describe_gpu(results, workers)
-        for number, case in enumerate(cases):
-            try:
-                results.rows += _measure(workers, case, effort, measure, show)
-            except KeyboardInterrupt:
                 if not results.rows:
                     raise
                 results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
@@ -93,11 +87,12 @@ def _run(
     return results
 
 
-def _describe_gpu(results: Results, workers: Workers) -> dict[str, Any]:
-    """Add the facts about the GPU to the machine, and return them."""
+def _describe_gpu(results: Results, workers: Workers) -> None:
+    """Add the facts about the GPU to the machine; raise ImportError where it cannot be used."""
+    if _GPU in workers.missing:
+        raise ImportError(workers.missing[_GPU])
     gpu = workers.facts(_GPU)
     results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
-    return gpu
 
 
 def _connect(workers: Workers, names: Sequence[str], show: Callable[[str | None], None]) -> None:
@@ -105,17 +100,6 @@ def _connect(workers: Workers, names: Sequence[str], show: Callable[[str | None]
         show(f"starting {name}")
         workers.connect(name)
         show(None)
-
-
-def _measure(
-    workers: Workers,
-    case: StepCase | GpuCase | TrainCase,
-    effort: Effort,
-    measure: Callable[..., list[Row]],
-    show: Callable[[str | None], None],
-) -> list[Row]:
-    present = [name for name in workers.present if CONTENDERS[name].runs(case)]
-    return measure(workers, case, present, effort, lambda name: show(f"{_short(case)} {name}"))
 
 
 @contextmanager
@@ -132,6 +116,10 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
                 bar.set_postfix_str(text)
 
         yield show
+
+
+def _show(show: Callable[[str | None], None], case: StepCase | GpuCase | TrainCase, name: str) -> None:
+    show(f"{_short(case)} {name}")
 
 
 def _short(case: StepCase | GpuCase | TrainCase | StartCase) -> str:

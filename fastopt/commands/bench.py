@@ -163,7 +163,6 @@ def _step(arguments: argparse.Namespace) -> int:
 def _gpu(arguments: argparse.Namespace) -> int:
     from ..bench import cases, contenders, suites
     from ..bench.gpu.plan import SIZES, plan_gpu
-    from ..bench.results import new_results
     from ..bench.rounds import Effort
 
     if arguments.backend != ["cuda"]:
@@ -179,9 +178,9 @@ def _gpu(arguments: argparse.Namespace) -> int:
     )
     peers = contenders.choose_peers(arguments.peers, contenders.peers(["cuda"]))
     _check_gpu()
-    results = new_results("gpu", _words(arguments), _threads(arguments.threads))
     effort = Effort(seconds=0.02, rounds=2, most_rounds=2) if arguments.quick else Effort(0.25, rounds=5, most_rounds=7)
     budget = math.inf if arguments.budget is None else arguments.budget
+    results = _new(arguments, _threads(arguments.threads), "gpu")
     return _finish(suites.run_gpu(results, plan, peers, effort, budget), arguments)
 
 
@@ -228,10 +227,10 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _new(arguments: argparse.Namespace, threads: int) -> Any:
+def _new(arguments: argparse.Namespace, threads: int, suite: str | None = None) -> Any:
     from ..bench.results import new_results
 
-    return new_results(arguments.suite, _words(arguments), threads)
+    return new_results(suite or arguments.suite, _words(arguments), threads)
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
