@@ -1,26 +1,13 @@
-"""The C extension: optional, and with OpenMP where the compiler has it; and the C bodies of the rules, which the GPU's
-benchmark compiles anew. Everything else is in pyproject.toml."""
+"""The C extension: optional, and with OpenMP where the compiler has it. Everything else is in pyproject.toml."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
-from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError, LinkError
 
 OPENMP = "-fopenmp"
-
-
-class BuildPy(build_py):
-    def run(self):
-        super().run()
-        if not self.editable_mode:  # a checkout has them where they are
-            target = Path(self.build_lib) / "fastopt" / "bench" / "gpu" / "rules"
-            target.mkdir(parents=True, exist_ok=True)
-            for body in sorted(Path("csrc/rules").glob("*.inc")):
-                shutil.copy(body, target)
 
 
 class BuildExt(build_ext):
@@ -42,4 +29,4 @@ class BuildExt(build_ext):
         return True
 
 
-setup(cffi_modules=["csrc/build_ffi.py:ffi"], cmdclass={"build_ext": BuildExt, "build_py": BuildPy})
+setup(cffi_modules=["csrc/build_ffi.py:ffi"], cmdclass={"build_ext": BuildExt})

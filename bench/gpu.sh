@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Everything that is to be known of the GPU here, in under eight minutes: the tests, the bits, the speed of every rule and
-# of training, the memory checker; result files in a folder, and one table of goals last. What is cheap or a goal comes
-# first; the sizes of one rule get what time is left.
+# Tests, bits, speed of every rule and of training, and the memory checker on this machine's GPU, in under eight minutes.
+# Writes result files to a folder and prints a table of goals at the end. Cheap parts and goals come first; the sizes of
+# one rule get the rest of the time.
 #
 #   bench/gpu.sh OUT_FOLDER                              in a fresh environment, with fastopt and its tests
-#   PYTHON=... bench/gpu.sh --no-install OUT_FOLDER      in that interpreter's environment, which needs no network
+#   PYTHON=... bench/gpu.sh --no-install OUT_FOLDER      in that interpreter's environment, without a network
 #
-# PYTHON names the interpreter (python3). With --no-install the checkout itself is imported; where it has no C extension,
-# Numba is the CPU's backend. PyTorch and CuPy take part where they are installed.
+# PYTHON is the interpreter, by default python3. With --no-install the checkout itself is imported; where it has no C
+# extension, Numba is the CPU's backend. PyTorch and CuPy take part where they are installed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -30,7 +30,7 @@ if [ $install = yes ]; then
     trap 'rm -rf "$work"' EXIT
     "$python" -m venv --system-site-packages "$work/env" && "$work/env/bin/pip" install -q ".[cuda,test]" || exit
     python=$work/env/bin/python
-    cp -r tests pyproject.toml "$work" && cd "$work" || exit
+    cp -r tests bench csrc pyproject.toml "$work" && cd "$work" || exit
 else
     export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 fi
@@ -44,7 +44,7 @@ SECONDS=0
 left() { echo $((limit - SECONDS)); }
 step() { printf '\n=== %s (%d s)\n' "$1" "$SECONDS"; }
 
-# section NAME SECONDS COMMAND...: runs it with at most so many seconds of what is left; its output goes to NAME.log too.
+# section NAME SECONDS COMMAND...: runs it for at most so many of the seconds left; its output goes to NAME.log too.
 section() {
     local name=$1 most=$2
     shift 2
@@ -58,26 +58,26 @@ section() {
     echo "${PIPESTATUS[0]}" >"$out/$name.status"
 }
 
-# speed NAME SECONDS ARGUMENTS...: a benchmark that begins no case behind that time, and is written to gpu-NAME.json.
+# speed NAME SECONDS ARGUMENTS...: a benchmark that starts no case after that time; writes gpu-NAME.json.
 speed() {
     local name=$1 budget=$2 most=$(($(left) - 40))
     shift 2
     [ "$budget" -gt "$most" ] && budget=$most
-    section "gpu-$name" $((budget + 60)) "$python" -m fastopt bench step --backend cuda --budget "$budget" \
+    section "gpu-$name" $((budget + 60)) "$python" -m bench step --backend cuda --budget "$budget" \
         --out "$out/gpu-$name.json" "$@"
 }
 
 "$python" -c 'from fastopt.backends import get_backend; print(get_backend("cuda").describe())' || exit
 
 section tests 75 "$python" -m pytest -q -p no:cacheprovider tests/test_gpu.py
-section bits 100 "$python" -m fastopt.bench.gpu.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
+section bits 100 "$python" -m bench.bits --sizes 1e6 1023 --steps 10 --out "$out/bits.json"
 speed small 45 --rule sgd momentum adam --sizes 1e5 --kinds graph launch overhead --peers cuda-c torch-gpu-fused
 speed rules 150 --rule all --dtype float32 float64 --sizes 1e8 --kinds memory step --peers cuda-c torch-gpu-fused
-section gpu-train 70 "$python" -m fastopt bench train --backend cuda --sizes 784-128-10 784-1024-10 \
+section gpu-train 70 "$python" -m bench train --backend cuda --sizes 784-128-10 784-1024-10 \
     --batches 32 128 1024 --seconds 0.5 --peers torch-gpu torch-gpu-graph --out "$out/gpu-train.json"
 if command -v compute-sanitizer >/dev/null; then
     section memcheck 60 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9 \
-        "$python" -m fastopt.bench.gpu.bits --rules sgd adam rmsprop_centered_momentum --sizes 1e4 1023 --steps 2
+        "$python" -m bench.bits --rules sgd adam rmsprop_centered_momentum --sizes 1e4 1023 --steps 2
 else
     echo "compute-sanitizer is not installed" | tee "$out/memcheck.status"
 fi
@@ -86,4 +86,4 @@ speed sizes 60 --rule adam --sizes 1e5 1e6 1e7 1e8 1e9 --kinds memory step graph
     --peers cuda-c torch-gpu-fused torch-gpu-foreach cupy --plot "$out/gpu-sizes.png"
 
 step "goals"
-"$python" -m fastopt.bench.gpu.targets "$out" | tee "$out/goals.txt"
+"$python" -m bench.goals "$out" | tee "$out/goals.txt"

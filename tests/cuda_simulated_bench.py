@@ -1,41 +1,13 @@
-"""The comparison of bits, and copies and a triad, in the simulator; `test_cuda_bench.py` runs this."""
-
-import json
+"""Copies and a triad in the simulator; `test_cuda_bench.py` runs this."""
 
 import numpy as np
 import pytest
-from cuda_simulation import _small_blocks, exact  # noqa: F401 - fixtures
+from cuda_simulation import _small_blocks  # noqa: F401 - a fixture
 
-from fastopt import Optimizer
 from fastopt.bench.cases import GpuCase, start_block
 from fastopt.bench.contenders.cuda import buffer_of
 from fastopt.bench.contenders.cuda_memory import Stepper
-from fastopt.bench.gpu import bits
 from fastopt.bench.validation import movement_error
-
-
-@pytest.mark.parametrize("rule", ["sgd", "adamw", "rmsprop_centered_momentum"])
-def test_bits_agree_when_a_multiply_add_is_rounded_once(rule, exact):  # noqa: F811
-    found = list(bits.check_bits([rule], ["float32", "float64"], [9], steps=2))
-    assert len(found) == 2 * len(bits.FEATURES)
-    assert [checked for checked in found if checked.different] == []
-
-
-def test_what_differs_is_counted_and_is_exit_status_1(tmp_path, capsys, monkeypatch, exact):  # noqa: F811
-    step = Optimizer.step
-
-    def wrong(self, gradients, **options):
-        step(self, gradients, **options)
-        if self.backend == "cuda":
-            self.parameters.array[3] = np.nextafter(self.parameters.array[3], np.float32(9))
-
-    arguments = ["--rules", "adam", "--dtypes", "float32", "--sizes", "9", "--steps", "1", "--out", str(tmp_path / "b")]
-    assert bits.main(arguments) == 0
-    monkeypatch.setattr(Optimizer, "step", wrong)
-    assert bits.main(arguments) == 1
-    assert "adam float32, 9 elements, plain: {'parameters': 1}" in capsys.readouterr().out
-    checked = json.loads((tmp_path / "b").read_text(encoding="utf-8"))["checked"]
-    assert [one["different"] for one in checked] == [{"parameters": 1}] * len(bits.FEATURES)
 
 
 @pytest.mark.parametrize("name", ["memcpy", "copy", "triad"])
@@ -55,14 +27,3 @@ def test_a_size_that_is_no_multiple_of_a_vector_is_refused():
 def test_a_block_is_repeated_to_the_end_of_a_buffer(size):
     block = np.arange(1, 5, dtype=np.float32)
     assert buffer_of(GpuCase("sgd", "float32", size), block).copy_to_host().tolist() == np.resize(block, size).tolist()
-
-
-def test_what_was_compared_before_an_interruption_is_kept(tmp_path, monkeypatch, exact):  # noqa: F811
-    def interrupted(*_):
-        yield bits.Checked("adam", "float32", 9, 1, "plain", {})
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(bits, "check_bits", interrupted)
-    assert bits.main(["--out", str(tmp_path / "b")]) == 1
-    content = json.loads((tmp_path / "b").read_text(encoding="utf-8"))
-    assert (content["complete"], len(content["checked"])) == (False, 1)

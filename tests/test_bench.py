@@ -26,13 +26,12 @@ from fastopt.bench.contenders import (
     CONTENDERS,
     Contender,
     choose_peers,
-    gpu_contenders,
     make_stepper,
     make_trainer,
-    train_contenders,
+    peers,
+    register,
 )
 from fastopt.bench.contenders import fastopt as own
-from fastopt.bench.crew import Crew, Failure
 from fastopt.bench.pictures import draw
 from fastopt.bench.report import report
 from fastopt.bench.results import Results, new_results, without_folders
@@ -41,6 +40,7 @@ from fastopt.bench.rows import Row, best_peer
 from fastopt.bench.timing import paired_ratio, plan_round, summarise, time_in_turns, time_samples
 from fastopt.bench.validation import LOSS_TOLERANCE, STEP_TOLERANCE, check_steps, mean_loss, step_error, train_reference
 from fastopt.bench.worker import serve
+from fastopt.bench.workers import Failure, Workers
 from fastopt.cli import main
 
 BACKEND = "reference"
@@ -194,15 +194,6 @@ def test_training_reaches_the_loss_of_the_textbook(backend):
     assert abs(losses_of(f"fastopt-{backend}", case) - reference) <= LOSS_TOLERANCE * (before - reference) / 10
 
 
-def test_peers_train_where_fastopt_does():
-    on_cpu, on_gpu = train_contenders(["fastopt-numba"]), train_contenders(["fastopt-cuda"])
-    assert "torch" in on_cpu
-    assert on_gpu == ["torch-gpu", "torch-gpu-compiled-step", "torch-gpu-graph"]
-    assert not {*on_cpu} & {*on_gpu}
-    assert {*train_contenders(["fastopt-c", "fastopt-cuda"])} == {*on_cpu, *on_gpu}
-    assert choose_peers(["torch"], on_gpu) == on_gpu
-
-
 def test_a_wrong_training_is_caught():
     case = TrainCase((784, 16, 10), batch=32, rows=320)
     before, reference = train_reference(case)
@@ -234,22 +225,29 @@ def test_denormal_states_and_one_thread_are_timed_together_with_the_ordinary_ste
     assert timed_together(ordinary, 2) == [ordinary]
 
 
-def test_a_peer_runs_the_rules_that_it_has():
-    assert CONTENDERS["torch-fused"].runs(StepCase("adam", "float32", 10))
-    assert not CONTENDERS["torch-fused"].runs(StepCase("rmsprop", "float32", 10))
-    assert not CONTENDERS["deepspeed"].runs(StepCase("adam", "float64", 10))
+def test_a_contender_runs_the_rules_that_it_has():
+    assert CONTENDERS["numpy"].runs(StepCase("adam", "float32", 10))
+    assert not CONTENDERS["numpy"].runs(StepCase("rmsprop", "float32", 10))
+    assert not Contender("half", "half", rules=("adam",), dtypes=("float32",)).runs(StepCase("adam", "float64", 10))
     assert CONTENDERS["fastopt-numba"].runs(StepCase("mine.py:drag", "float32", 10))
 
 
-def test_variants_of_our_own_kernels_take_part_where_they_are_named():
-    assert "elements-2" not in choose_peers(["all"], gpu_contenders())
-    assert choose_peers(["elements"], gpu_contenders()) == [f"elements-{count}" for count in (1, 2, 4, 8)]
+def test_the_wheel_s_peer_is_numpy():
+    assert (peers(["cpu"]), peers(["cuda"]), peers(["cpu", "cuda"], trains=True)) == (["numpy"], [], [])
+
+
+def test_a_second_contender_of_a_name_is_refused():
+    with pytest.raises(ValueError, match="got a second contender named 'numpy', expected a name that is not in use"):
+        register(Contender("numpy", "my_numpy"))
 
 
 def test_peers_are_chosen_by_name_and_family():
     assert choose_peers(["none"], ["numpy"]) == []
     assert choose_peers(["torch"], ["torch", "torch-flush"]) == ["torch"]
-    with pytest.raises(ValueError, match="unknown peer 'tourch': did you mean"):
+    assert choose_peers(["all"], []) == []
+    with pytest.raises(
+        ValueError, match=r"unknown peer 'tourch': did you mean .* 'python -m bench' has other libraries"
+    ):
         choose_peers(["tourch"], ["torch-loop", "torch-fused"])
 
 
@@ -267,7 +265,7 @@ def test_a_worker_answers_errors_instead_of_ending():
 
 def test_a_missing_library_is_reported():
     answers = []
-    serve(Contender("ghost", "peer", "ghost", ("no_such_library",)), ['{"do": "hello"}'], answers.append)
+    serve(Contender("ghost", "ghost", needs=("no_such_library",)), ['{"do": "hello"}'], answers.append)
     assert "no_such_library" in answers[0]["missing"]
 
 
@@ -281,15 +279,17 @@ def test_a_worker_times_together_what_is_compared(kind, together):
     assert [len(seconds) for seconds in answers[1]["seconds"]] == [3] * together
 
 
-def test_a_worker_that_ends_is_a_failure():
-    with Crew(["no_such_contender"], 1) as crew:
-        crew.greet("no_such_contender")
-        assert "KeyError: 'no_such_contender'" in crew.missing["no_such_contender"]
-        assert "/" not in crew.missing["no_such_contender"]
+def test_a_worker_that_ends_is_a_failure(monkeypatch, tmp_path):
+    (tmp_path / "leaver.py").write_text(f"raise SystemExit('no licence in {tmp_path}/licences')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(CONTENDERS, "leaver", Contender("leaver", "leaver"))
+    with Workers(["leaver"], 1) as workers:
+        workers.connect("leaver")
+        assert workers.missing["leaver"] == "its process ended with status 1: no licence in licences"
 
 
-class FakeCrew:
-    """Workers that answer at once, one of whom fails in its second round."""
+class FakeWorkers:
+    """Workers that answer at once; one of them fails in its second round."""
 
     threads = 2
 
@@ -298,7 +298,7 @@ class FakeCrew:
 
     def ask(self, name, do, case, **values):
         self.asked.append((name, do))
-        if name == "optax" and self.asked.count((name, "round")) == 2:
+        if name == "numpy" and self.asked.count((name, "round")) == 2:
             raise Failure("out of luck")
         together = [0.1] if case["kind"] == "step" else [0.1, 0.2]
         answers = {"seconds_per_call": together}, {"seconds": [[seconds] for seconds in together]}, {"error": 0.0}
@@ -309,19 +309,19 @@ class FakeCrew:
 @pytest.mark.parametrize("memory", [1 << 40, 800_000])
 def test_contenders_take_turns_and_one_that_fails_falls_out(memory, kind, monkeypatch):
     monkeypatch.setattr(rounds, "available_memory", lambda: memory)
-    crew, names = FakeCrew(), ["roof", "fastopt-c", "optax"]
+    workers, names = FakeWorkers(), ["roof", "fastopt-c", "numpy"]
     case = StepCase("adam", "float32", 5_000 if kind == "denormal" else 10_000, 2, kind)
-    rows = rounds.measure_step(crew, case, names, rounds.Effort(0.0, 2, 2), lambda what: None)
+    rows = rounds.measure_step(workers, case, names, rounds.Effort(0.0, 2, 2), lambda text: None)
     assert [row.status for row in rows] == ["ok", "ok", "failed"]
-    assert [name for name, do in crew.asked if do == "round"][:6] == names * 2
+    assert [name for name, do in workers.asked if do == "round"][:6] == names * 2
     assert rows[0].seconds["rounds"] == [0.1] * 2
     assert rows[0].figures.get("ordinary", {}).get("rounds") == (None if kind == "step" else [0.2] * 2)
-    assert (crew.asked.count(("roof", "start")) > 1) == (memory < 1 << 40)
+    assert (workers.asked.count(("roof", "start")) > 1) == (memory < 1 << 40)
 
 
 def test_what_does_not_fit_into_memory_is_said(monkeypatch):
     monkeypatch.setattr(rounds, "available_memory", lambda: 10)
-    row = rounds.measure_step(FakeCrew(), StepCase("adam", "float32", 5_000), ["roof"], rounds.Effort(), print)[0]
+    row = rounds.measure_step(FakeWorkers(), StepCase("adam", "float32", 5_000), ["roof"], rounds.Effort(), print)[0]
     assert (row.status, row.note) == ("failed", "not enough memory here")
 
 
@@ -390,11 +390,27 @@ def test_the_step_table_has_roof_and_best_peer():
     assert "adam, float32, 1 thread: one step on one thread" not in text.split("denormal numbers")[0]
     line = next(line for line in text.splitlines() if line.split()[:2] == ["1,000", "fastopt-numba"])
     assert line.split()[2:] == ["2,000", "2,000–2,000", "0.0", "50%", "2.50", "×", "as", "long", "(torch-fused)"]
-    assert "wrong: optax on step of adam float32, 1,000 parameters: why" in text
+    assert "wrong: optax on 2 cases of adam: why" in text
+    assert "failed: optax on step of adam float32, 7 parameters: why" in text
     assert "missing: deepspeed: No module named 'deepspeed'" in text
     assert "denormal states: fastopt-numba, adam float32, 1,000 parameters, takes 1.25 times as long" in text
     assert "is 1.75 times as fast on 2 threads as on one" in text
     assert "a call of fastopt-numba, adam float32: 500.0 µs" in text
+
+
+def test_a_reason_is_one_sentence_and_no_line_of_a_table():
+    results = new_results("step", ["bench", "step"], 2)
+    results.rows = [step_row("fastopt-numba", 2.0), step_row("fastopt-c", 0.0, status="failed")]
+    results.rows += [step_row("fastopt-c", 0.0, 10_000, "failed", kind=kind) for kind in ("step", "clip")]
+    text = report(results)
+    assert text.count("fastopt-c") == 1
+    assert "\nfailed: fastopt-c on 3 cases of adam: why" in text
+
+
+def test_columns_without_content_are_left_out():
+    results = new_results("step", ["bench", "step"], 2)
+    results.rows = [step_row("fastopt-numba", 2.0)]
+    assert ["size", "contender", "µs", "p10–p90", "GB/s"] in [line.split() for line in report(results).splitlines()]
 
 
 def test_a_file_from_before_steps_were_timed_together_has_no_ratio():
@@ -405,7 +421,7 @@ def test_a_file_from_before_steps_were_timed_together_has_no_ratio():
     assert "times as long" not in text
 
 
-def test_a_wrong_peer_is_nobodys_match():
+def test_a_wrong_peer_is_not_compared_with():
     assert best_peer([step_row("optax", 1.0, status="wrong"), step_row("numpy", 3.0)]).contender == "numpy"
 
 
@@ -492,6 +508,21 @@ def test_a_users_rule_by_file_name(tmp_path, capsys):
     ]
     assert rows[1].figures["bytes"] == 4 * get_rule("momentum").words_per_parameter() * 1000
     assert str(tmp_path) not in out
+
+
+def test_a_contender_of_a_user_s_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_adam.py").write_text("from fastopt.bench.contenders.numpy import Stepper\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    register(Contender("mine", "my_adam", needs=("numpy",), rules=("adam",)))
+    arguments = ("--quick", "--sizes", "1000", "--kinds", "step", "--threads", 1, "--backend", BACKEND)
+    try:
+        status, _, _ = run(capsys, "step", *arguments, "--rule", "adam", "--peers", "mine", "--out", tmp_path / "r")
+    finally:
+        del CONTENDERS["mine"]
+    assert status == 0
+    found = {row.contender: (row.role, row.status) for row in Results.load(tmp_path / "r").rows}
+    assert found["mine"] == ("peer", "ok")
 
 
 def test_a_quick_training(tmp_path, capsys):

@@ -46,7 +46,7 @@ def test_the_bound_is_two_batches_and_a_tile():
 
 
 @pytest.mark.parametrize(("cache", "own_folders"), [("warm", 0), ("cold", 3)])
-def test_each_figure_is_of_several_processes_behind_one_that_does_not_count(cache, own_folders, monkeypatch):
+def test_each_figure_is_of_several_processes_after_one_that_does_not_count(cache, own_folders, monkeypatch):
     environments = []
 
     def answer(command, *, env, **options):
@@ -68,7 +68,7 @@ def test_in_a_folder_of_its_own_everything_is_compiled(tmp_path):
     assert any(file.name.startswith("adam") for file in tmp_path.rglob("*.nbc"))
 
 
-@pytest.mark.skipif(not machine.reset_peak_memory(), reason="this system has no peak memory that begins anew")
+@pytest.mark.skipif(not machine.reset_peak_memory(), reason="this system cannot reset the peak memory of a process")
 def test_memory_grows_by_about_what_the_layers_give(compiled):
     row = measure_start(StartCase("memory", compiled, sizes=(8, 256, 10), batch=1024, threads=2), repeats=1)
     layers = 2 * 1024 * 266 * 4
@@ -88,7 +88,7 @@ def test_a_process_that_does_not_answer_is_a_row_with_its_reason(monkeypatch):
 
 def test_memory_is_not_guessed(monkeypatch):
     monkeypatch.setattr(machine, "reset_peak_memory", lambda: False)
-    with pytest.raises(OSError, match="begin its peak memory anew"):
+    with pytest.raises(OSError, match="cannot reset its peak memory"):
         fresh.training_memory(backend=BACKEND, threads=1, sizes=NETWORK, batch=1)
 
 
@@ -110,7 +110,7 @@ def lines_of(table):
     return [line.split() for line in table.splitlines()[2:]]
 
 
-def test_the_table_has_times_and_memory_beside_its_bound(tmp_path):
+def test_the_table_has_times_and_memory_with_its_bound(tmp_path):
     start_results().save(tmp_path / "start.json")
     heading, imports, steps, fits, small, large, remarks = report(Results.load(tmp_path / "start.json")).split("\n\n")
     assert heading.startswith("fastopt bench start")
@@ -118,7 +118,7 @@ def test_the_table_has_times_and_memory_beside_its_bound(tmp_path):
     assert [line[:3] for line in lines_of(steps)] == [[cache, "fastopt-c", "500.0"] for cache in ("warm", "cold")]
     assert fits.splitlines()[0].endswith("one batch of 32, 784-128-10")
     assert lines_of(small)[0] == ["32", "fastopt-c", "2.50", "2.10–2.90", "1.50"]
-    assert lines_of(large)[1] == ["1024", "fastopt-c", "failed", "no", "peak", "here"]
+    assert [line[0] for line in lines_of(large)] == ["32"]
     assert remarks == "failed: fastopt-c on memory with warm cache, 784-1024-10, batch 1024: no peak here"
 
 

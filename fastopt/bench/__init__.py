@@ -1,4 +1,11 @@
-"""The benchmark: what an optimizer step and a training cost here, beside the roof and beside other libraries.
+"""The benchmark: the costs of optimizer steps, of training and of a start, and the share of the machine's roof.
 
-Nothing of the library imports this; it uses what any user could. ``fastopt bench`` is its command.
+``fastopt bench`` is its command. It compares fastopt's backends and a user's own rule with the machine's roof and with
+NumPy; :func:`register` adds further contenders. Nothing else in the library imports this package.
 """
+
+from .cases import GpuCase, StepCase, TrainCase
+from .contenders import Contender, register
+from .contenders.base import DeviceStepper, Stepper, Trainer
+
+__all__ = ["Contender", "DeviceStepper", "GpuCase", "StepCase", "Stepper", "TrainCase", "Trainer", "register"]

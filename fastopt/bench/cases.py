@@ -1,6 +1,6 @@
-"""What is measured, as data: the cases, the bytes that each has to move, and the numbers that all start from.
+"""The cases, as data: what is measured, the bytes that it has to move, and the numbers that all contenders start from.
 
-Everything follows from a case alone, so that each process makes the same numbers without being sent them.
+Everything follows from the case, so that each process makes the same numbers without receiving them.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ KINDS = {
     "clip": "the gradient's norm limited, and one step",
     "denormal": "one step whose states have decayed into denormal numbers",
     "threads": "one step on one thread, to compare with all",
-    "overhead": "one step of one parameter: what a call costs",
+    "overhead": "one step of one parameter: the cost of a call",
 }
 """Kinds of step cases."""
 
 GPU_KINDS = {
-    "memory": "what the device's memory moves",
+    "memory": "movements in the device's memory",
     "step": "one step on the GPU",
     "graph": "one step in a captured graph",
     "launch": "one step of one parameter on the GPU: the smallest launch",
@@ -242,7 +242,7 @@ def _sizes(kind: str, rule: str, sizes: Sequence[int], threads: int) -> Sequence
 def plan_training(
     sizes: Iterable[tuple[int, ...]], batches: Iterable[int], threads: int, *, quick: bool = False
 ) -> list[TrainCase]:
-    """Return the cases; a round is long enough that what a contender does once in it (keras.fit) does not count."""
+    """Return the cases. Rounds are so long that work done once in a round (by keras.fit) does not count."""
     cases = []
     for shape, batch in product(sizes, batches):
         rows = min(8192, 1024 * batch)
@@ -252,7 +252,7 @@ def plan_training(
 
 
 def start_buffers(case: StepCase) -> tuple[Array, Array]:
-    """Return parameters and gradient: what :func:`start_block` gives, repeated."""
+    """Return parameters and gradient: the block of :func:`start_block`, repeated."""
     p, g = start_block(case.dtype, case.size)
     return np.resize(p, case.size), np.resize(g, case.size)
 

@@ -1,4 +1,4 @@
-"""What a new process does once: a script that is run by its path, so that fastopt is not imported before it is timed.
+"""First steps of a new process: a script that is run by its path, so that fastopt is not imported before it is timed.
 
 ``python -P fresh.py '{"kind": "step", "backend": "c", "threads": 2}'`` prints the seconds, or the bytes.
 """
@@ -51,14 +51,14 @@ def first_fit(*, backend: str, threads: int, sizes: Sequence[int], batch: int, *
 
 
 def training_memory(*, backend: str, threads: int, sizes: Sequence[int], batch: int, **_: Any) -> int:
-    """Return by how many bytes the peak grows in an epoch over what is there before: data, parameters and states.
+    """Return the bytes by which an epoch raises the peak over the memory of data, parameters and states.
 
     Raises
     ------
     OSError
-        The system does not let a process begin its peak anew.
+        The system does not let a process reset its peak.
     """
-    _training_growth(backend, threads, (3, 2, 2), 1)  # what compilers and libraries take is not training's
+    _training_growth(backend, threads, (3, 2, 2), 1)  # loads compilers and libraries, whose memory is not training's
     return _training_growth(backend, threads, sizes, batch)
 
 
@@ -75,7 +75,9 @@ def _training_growth(backend: str, threads: int, sizes: Sequence[int], batch: in
         state.fill(0)  # zeros take no memory before they are written
     _give_back()
     if not reset_peak_memory():
-        raise OSError("this system does not let a process begin its peak memory anew")
+        raise OSError(
+            "got a system on which a process cannot reset its peak memory, expected Linux; leave out --kinds memory"
+        )
     before = peak_memory()
     for _ in Training(model, optimizer, data, batch_size=batch, epochs=1).run(on_progress=lambda position: None):
         pass
@@ -88,7 +90,7 @@ def _data(sizes: Sequence[int], rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _give_back() -> None:
-    """Give memory that was freed back to the system: what training took of it would not be seen as growth."""
+    """Return freed memory to the system: training would use it first, and less growth would be seen."""
     with suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,4 +1,4 @@
-"""What a result was taken on: processor, threads, versions, commit. No paths, no names of hosts or people."""
+"""The machine of a result: processor, threads, versions, commit. No paths, no names of hosts or people."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def git_commit() -> dict[str, Any] | None:
 
 
 def available_memory() -> int:
-    """Return about how many bytes can be taken without pressing anything out."""
+    """Return about how many bytes are available."""
     found = _field(Path("/proc/meminfo"), "MemAvailable")
     return _total_memory() // 2 if found is None else found
 
 
 def reset_peak_memory() -> bool:
-    """Begin :func:`peak_memory` anew; return whether the system lets a process do so (Linux)."""
+    """Reset :func:`peak_memory`; return whether the system lets a process do so (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Pictures of results: GB/s by size beside the roof, samples a second by batch."""
+"""Pictures of results: GB/s by size with the roof, samples a second by batch."""
 
 from __future__ import annotations
 
@@ -58,17 +58,16 @@ def _step_panels(results: Results) -> list[list[Any]]:
     panels = []
     for (rule, dtype), group in groupby(cases, key=lambda rows: (rows[0].case["rule"], rows[0].case["dtype"])):
         kept = list(group)
-        if any(row.timed for rows in kept for row in rows):
-            bandwidth = (f"{rule}, {dtype}: GB/s", lambda axes, kept=kept: _bandwidth(axes, kept))
-            shares = (f"{rule}, {dtype}: share of the roof", lambda axes, kept=kept: _shares(axes, kept))
-            panels.append([bandwidth, shares])
+        bandwidth = (f"{rule}, {dtype}: GB/s", lambda axes, kept=kept: _bandwidth(axes, kept))
+        shares = (f"{rule}, {dtype}: share of the roof", lambda axes, kept=kept: _shares(axes, kept))
+        panels.append([bandwidth, shares])
     return panels
 
 
 def _bandwidth(axes: Any, cases: list[list[Row]]) -> None:
     names = _names(cases)
     for name in names:
-        found = [row for rows in cases for row in rows if row.contender == name and row.timed]
+        found = [row for rows in cases for row in rows if row.contender == name]
         values = [row.figures["bytes"] / row.median / 1e9 for row in found]
         axes.plot([row.case["size"] for row in found], values, label=name, **_look(name, names))
     _by_size(axes, "GB/s")
@@ -97,8 +96,7 @@ def _train_panels(results: Results) -> list[list[Any]]:
     panels = []
     for sizes, group in groupby(results.by_case(), key=lambda rows: rows[0].case["sizes"]):
         kept = list(group)
-        if any(row.timed for rows in kept for row in rows):
-            panels.append([("-".join(map(str, sizes)), lambda axes, kept=kept: _bars(axes, kept))])
+        panels.append([("-".join(map(str, sizes)), lambda axes, kept=kept: _bars(axes, kept))])
     return panels
 
 
@@ -106,7 +104,7 @@ def _bars(axes: Any, cases: list[list[Row]]) -> None:
     names = _names(cases)
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        found = [(k, row) for k, rows in enumerate(cases) for row in rows if row.contender == name and row.timed]
+        found = [(k, row) for k, rows in enumerate(cases) for row in rows if row.contender == name]
         places = [k + (number - (len(names) - 1) / 2) * width for k, _ in found]
         speeds = [row.figures["samples"] / row.median for _, row in found]
         axes.bar(places, speeds, width, label=name, color=_colour(name, names))
@@ -117,7 +115,7 @@ def _bars(axes: Any, cases: list[list[Row]]) -> None:
 
 
 def _names(cases: list[list[Row]]) -> list[str]:
-    return list(dict.fromkeys(row.contender for rows in cases for row in rows if row.timed))
+    return list(dict.fromkeys(row.contender for rows in cases for row in rows))
 
 
 def _look(name: str, names: list[str]) -> dict[str, Any]:

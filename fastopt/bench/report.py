@@ -23,7 +23,7 @@ _MEMORY_TITLES = ("batch", "contender", "MB", "p10–p90", "bound")
 
 
 def report(results: Results) -> str:
-    """Return the heading, a table for each kind of case, and what is missing or wrong."""
+    """Return the heading, a table for each kind of case, and remarks: what is missing or wrong, each reason once."""
     parts = [_heading(results)]
     parts += _TABLES[results.suite](results)
     parts.append("\n".join(_remarks(results)))
@@ -47,12 +47,8 @@ def _heading(results: Results) -> str:
 
 
 def _step_tables(results: Results) -> list[str]:
-    cases = results.by_case()
-    return [
-        _step_table(kind, list(group))
-        for kind, group in groupby(cases, key=lambda rows: _heading_of(rows[0].case))
-        if kind
-    ]
+    groups = groupby(results.by_case(), key=lambda rows: _heading_of(rows[0].case))
+    return [_step_table(kind, list(group)) for kind, group in groups]
 
 
 def _heading_of(case: Any) -> tuple[str, ...]:
@@ -67,12 +63,9 @@ def _step_table(kind: tuple[str, ...], cases: list[list[Row]]) -> str:
 
 
 def _step_line(row: Row, rows: list[Row]) -> list[str]:
-    size = f"{row.case['size']:,}"
-    if not row.timed:
-        return [size, row.contender, row.status, "", "", "", row.note]
     share, against = share_of_roof(row, rows), speed_against_peers(row, rows)
     return [
-        size,
+        f"{row.case['size']:,}",
         row.contender,
         micro(row.median),
         f"{micro(row.seconds['p10'])}–{micro(row.seconds['p90'])}",
@@ -83,22 +76,18 @@ def _step_line(row: Row, rows: list[Row]) -> list[str]:
 
 
 def _train_tables(results: Results) -> list[str]:
-    cases = results.by_case()
     tables = []
-    for network, group in groupby(cases, key=lambda rows: _network(rows[0].case)):
+    for network, group in groupby(results.by_case(), key=lambda rows: _network(rows[0].case)):
         lines = [_train_line(row, rows) for rows in group for row in rows]
         tables.append(f"{network}, Adam, float32\n{table(_TRAIN_TITLES, lines)}")
     return tables
 
 
 def _train_line(row: Row, rows: list[Row]) -> list[str]:
-    batch = str(row.case["batch"])
-    if not row.timed:
-        return [batch, row.contender, row.status, "", "", "", row.note]
     samples, against = row.figures["samples"], speed_against_peers(row, rows)
     steps = [row.figures.get(name) for name in ("step_p50", "step_p99")]
     return [
-        batch,
+        str(row.case["batch"]),
         row.contender,
         f"{samples / row.median:,.0f}",
         f"{samples / row.seconds['p90']:,.0f}–{samples / row.seconds['p10']:,.0f}",
@@ -110,7 +99,8 @@ def _train_line(row: Row, rows: list[Row]) -> list[str]:
 
 def _start_tables(results: Results) -> list[str]:
     tables = []
-    for (kind, network), group in groupby(results.rows, key=lambda row: (row.case["kind"], _network(row.case))):
+    timed = [row for row in results.rows if row.timed]
+    for (kind, network), group in groupby(timed, key=lambda row: (row.case["kind"], _network(row.case))):
         title = ", ".join(filter(None, (START_KINDS[kind], network)))
         titles, line = (_MEMORY_TITLES, _memory_line) if kind == "memory" else (_START_TITLES, _start_line)
         tables.append(f"{title}\n{table(titles, map(line, group))}")
@@ -118,18 +108,13 @@ def _start_tables(results: Results) -> list[str]:
 
 
 def _start_line(row: Row) -> list[str]:
-    if not row.timed:
-        return [row.case["cache"], row.contender, row.status, row.note]
     low, middle, high = (f"{1e3 * row.seconds[name]:,.1f}" for name in ("p10", "median", "p90"))
     return [row.case["cache"], row.contender, middle, f"{low}–{high}"]
 
 
 def _memory_line(row: Row) -> list[str]:
-    batch = str(row.case["batch"])
-    if not row.timed:
-        return [batch, row.contender, row.status, "", row.note]
     low, middle, high = (f"{row.figures['bytes'][name] / 1e6:.2f}" for name in ("p10", "median", "p90"))
-    return [batch, row.contender, middle, f"{low}–{high}", f"{row.figures['bound_bytes'] / 1e6:.2f}"]
+    return [str(row.case["batch"]), row.contender, middle, f"{low}–{high}", f"{row.figures['bound_bytes'] / 1e6:.2f}"]
 
 
 _TABLES: dict[str, Callable[[Results], list[str]]] = {
@@ -152,9 +137,7 @@ def _remarks(results: Results) -> Iterator[str]:
     for name, reason in results.missing.items():
         if name != "roof":
             yield f"missing: {name}: {reason}"
-    for row in results.rows:
-        if row.status != "ok":
-            yield f"{row.status}: {row.contender} on {_case_name(row.case)}: {row.note}"
+    yield from _reasons(results)
 
 
 def _denormal_remarks(results: Results) -> Iterator[str]:
@@ -182,6 +165,18 @@ def _against_ordinary(results: Results, kind: str) -> Iterator[tuple[Row, float]
     for row in results.rows:
         if row.timed and row.case["kind"] == kind and "ordinary" in row.figures:
             yield row, paired_ratio(row.seconds["rounds"], row.figures["ordinary"]["rounds"])
+
+
+def _reasons(results: Results) -> Iterator[str]:
+    """Yield why rows have no time: one sentence for all cases of a rule or a network with the same reason."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in results.rows:
+        if not row.timed:
+            subject = row.case["rule"] if "rule" in row.case else _network(row.case)
+            groups.setdefault((row.status, row.contender, subject, row.note), []).append(_case_name(row.case))
+    for (status, contender, subject, note), names in groups.items():
+        where = names[0] if len(names) == 1 else f"{len(names)} cases of {subject}"
+        yield f"{status}: {contender} on {where}: {note}"
 
 
 def _named(row: Row) -> str:

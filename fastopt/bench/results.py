@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .contenders import PACKAGES
+from .contenders import distributions
 from .machine import describe_machine, git_commit, versions
 from .rows import Row
 
@@ -18,13 +18,19 @@ __all__ = ["SCHEMA", "Results", "new_results", "without_folders"]
 SCHEMA = 1
 """Version of the file's form; raised when a reader of the old one would misread the new one."""
 
+_PACKAGES = (
+    *("numpy", "numba", "llvmlite", "cffi", "scipy"),
+    *("numba-cuda", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink"),
+)
+"""Distributions whose versions a file holds, besides those that the contenders need."""
+
 _ROOFS = ("device", "roof")
 _KEYS = ("schema", "suite", "date", "command", "machine", "versions", "commit", "missing", "roof", "rows")
 
 
 @dataclass
 class Results:
-    """What a benchmark found.
+    """The results of a benchmark.
 
     Attributes
     ----------
@@ -33,7 +39,7 @@ class Results:
     date
         Of its beginning, in UTC.
     command
-        What was run, without folders.
+        The command line, without folders.
     machine, versions
         As :mod:`fastopt.bench.machine` gives them; ``gpu`` is the machine's GPU, where it took part.
     commit
@@ -54,14 +60,14 @@ class Results:
     rows: list[Row] = field(default_factory=list)
 
     def by_case(self) -> list[list[Row]]:
-        """Return the rows of each case, in the order that the cases came in."""
+        """Return the rows of each case that may be compared, in the order of the cases."""
         groups: dict[str, list[Row]] = {}
-        for row in self.rows:
+        for row in filter(lambda row: row.timed, self.rows):
             groups.setdefault(json.dumps(row.case, sort_keys=True), []).append(row)
         return list(groups.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what :meth:`from_dict` takes."""
+        """Return the values for :meth:`from_dict`."""
         rows = [row.as_dict() for row in self.rows]
         return {
             "schema": SCHEMA,
@@ -113,13 +119,13 @@ def new_results(suite: str, arguments: Sequence[str], threads: int) -> Results:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=" ".join(["fastopt", *without_folders(arguments)]),
         machine=describe_machine(threads),
-        versions=versions(PACKAGES),
+        versions=versions({*_PACKAGES, *distributions()}),
         commit=git_commit(),
     )
 
 
 def without_folders(arguments: Iterable[str]) -> list[str]:
-    """Return arguments in which paths are names of files: where a file lay is nobody's business.
+    """Return arguments in which paths are names of files: folders are private.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The roof: rules that move the bytes of a real one, and add one number to each stream on the way.
 
 No kernel of this form that keeps k states can be faster than these on the same machine, threads and size; how near it
-comes is its share of the roof. They are what a user's own rules are, compiled by Numba.
+comes is its share of the roof. They are rules as a user would write them, compiled by Numba.
 """
 
 from __future__ import annotations

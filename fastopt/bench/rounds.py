@@ -14,19 +14,19 @@ import numpy as np
 from ..runs.settings import find_rule
 from .cases import GpuCase, StepCase, TrainCase, bytes_moved, timed_together
 from .contenders import CONTENDERS
-from .crew import Crew, Failure
 from .gpu.plan import bytes_of, fits_together, why_too_large
 from .machine import available_memory
 from .rows import Row
 from .timing import plan_round, summarise
 from .validation import LOSS_TOLERANCE, STEP_TOLERANCE, train_reference
+from .workers import Failure, Workers
 
 __all__ = ["Effort", "left_out", "measure_gpu", "measure_step", "measure_training"]
 
 _MEMORY_FACTOR = 1.6
-"""What a contender takes, as a multiple of its buffers: temporaries, and copies while it starts."""
+"""Memory of a contender, as a multiple of its buffers: temporaries, and copies while it starts."""
 
-Told = Callable[[str], None]
+Show = Callable[[str], None]
 Plans = list[tuple[int, int]]
 Round = TypeVar("Round")
 
@@ -51,35 +51,35 @@ class Effort:
 
 
 class _Turns:
-    """The contenders of one case, of whom those that fail fall out."""
+    """The contenders of one case. One that fails takes no further turns."""
 
     def __init__(
-        self, crew: Crew, case: StepCase | GpuCase | TrainCase, names: Sequence[str], told: Told, **at_start: Any
+        self, workers: Workers, case: StepCase | GpuCase | TrainCase, names: Sequence[str], show: Show, **at_start: Any
     ) -> None:
-        self._crew = crew
+        self._workers = workers
         self._at_start = at_start
         self._case = case.as_dict()
-        self._told = told
+        self._show = show
         self.names = list(names)
         self.failures: dict[str, str] = {}
 
     def ask(self, name: str, do: str, **values: Any) -> dict[str, Any] | None:
-        """Return the answer, or None, the contender being out."""
-        self._told(name)
+        """Return the answer; None where the contender failed."""
+        self._show(name)
         try:
-            return self._crew.ask(name, do, self._case, **values)
+            return self._workers.ask(name, do, self._case, **values)
         except Failure as error:
             self.failures[name] = str(error)
             self.names.remove(name)
             return None
 
     def ask_all(self, do: str, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Return the answers of those who are in, or of some of them."""
+        """Return the answers of the contenders that are left, or of those with these names."""
         answers = {name: self.ask(name, do) for name in (list(self.names) if names is None else names)}
         return {name: answer for name, answer in answers.items() if answer is not None}
 
     def rounds(self, effort: Effort, once: Callable[[str], Round | None]) -> dict[str, list[Round]]:
-        """Return what each round gave by contender: all rounds are everybody's, the first is not to count."""
+        """Return the findings of each round by contender. All take part in every round; the first does not count."""
         taken: dict[str, list[Round]] = {name: [] for name in self.names}
         start = time.monotonic()
         count = 0
@@ -95,13 +95,13 @@ class _Turns:
         return {name: taken[name] for name in self.names}
 
 
-def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effort, told: Told) -> list[Row]:
+def measure_step(workers: Workers, case: StepCase, names: Sequence[str], effort: Effort, show: Show) -> list[Row]:
     """Return a row for each contender."""
-    together, alone = _fits(case, len(names), crew.threads)
-    if not alone:
+    all_fit, one_fits = _fits(case, len(names), workers.threads)
+    if not one_fits:
         return [_failed(case, name, "not enough memory here") for name in names]
-    turns = _StepTurns(crew, case, names, told)
-    taken = turns.take(effort, together=together)
+    turns = _StepTurns(workers, case, names, show)
+    taken = turns.take(effort, together=all_fit)
     errors = turns.ask_all("check", [name for name in turns.names if CONTENDERS[name].role != "roof"])
     turns.ask_all("stop")
     moved = bytes_moved(case, find_rule(case.rule))
@@ -109,13 +109,13 @@ def measure_step(crew: Crew, case: StepCase, names: Sequence[str], effort: Effor
 
 
 def measure_gpu(
-    crew: Crew, case: GpuCase, names: Sequence[str], effort: Effort, told: Told, *, free: int, cache: int
+    workers: Workers, case: GpuCase, names: Sequence[str], effort: Effort, show: Show, *, free: int, cache: int
 ) -> list[Row]:
     """Return a row for each contender, or one that says why the device's memory does not hold the case."""
     reason = why_too_large(case, free, cache)
     if reason is not None:
         return [left_out(case, reason)]
-    turns = _StepTurns(crew, case, names, told, cache=cache)
+    turns = _StepTurns(workers, case, names, show, cache=cache)
     taken = turns.take(effort, together=fits_together(case, len(names), free, cache))
     checks = turns.ask_all("check")
     turns.ask_all("stop")
@@ -123,18 +123,18 @@ def measure_gpu(
 
 
 def left_out(case: StepCase | GpuCase | TrainCase, why: str) -> Row:
-    """Return the row of a case that nobody ran."""
+    """Return the row of a case that was not run."""
     return Row(_public(case), "all", "own", "left out", why)
 
 
 class _StepTurns(_Turns):
-    """Turns of optimizers, each of which is made anew in each round where the memory does not hold all.
+    """Turns of optimizers. Where the memory does not hold all of them, each is made again in each of its rounds.
 
-    What is timed together shares its contender's turn.
+    Cases that are timed together share their contender's turn.
     """
 
     def take(self, effort: Effort, *, together: bool) -> dict[str, list[list[list[float]]]]:
-        """Return the samples of each round, of the case itself and of what is timed together with it."""
+        """Return the samples of each round, of the case itself and of the cases timed together with it."""
         if not together:
             return self.rounds(effort, lambda name: self._round(name, self._start(name, effort), stop=True))
         plans = {name: self._start(name, effort) for name in list(self.names)}
@@ -144,7 +144,7 @@ class _StepTurns(_Turns):
 
     def _start(self, name: str, effort: Effort) -> Plans | None:
         """Return calls a sample and samples a round, of each that is timed."""
-        answer = self.ask(name, "start", threads=self._crew.threads, **self._at_start)
+        answer = self.ask(name, "start", threads=self._workers.threads, **self._at_start)
         if answer is None:
             return None
         return [plan_round(seconds, effort.seconds / effort.rounds) for seconds in answer["seconds_per_call"]]
@@ -158,10 +158,10 @@ class _StepTurns(_Turns):
         return None if answer is None else answer["seconds"]
 
 
-def measure_training(crew: Crew, case: TrainCase, names: Sequence[str], effort: Effort, told: Told) -> list[Row]:
+def measure_training(workers: Workers, case: TrainCase, names: Sequence[str], effort: Effort, show: Show) -> list[Row]:
     """Return a row for each contender. Round k is the same stretch of the same training for all of them."""
     losses = train_reference(case)
-    turns = _Turns(crew, case, names, told)
+    turns = _Turns(workers, case, names, show)
     turns.ask_all("start")
 
     def once(name: str) -> list[float] | None:

@@ -20,17 +20,18 @@ class Row:
     case
         The case, by name of its fields.
     contender, role
-        Who; ``"own"``, ``"peer"`` or ``"roof"``, on a GPU also ``"twin"`` (CUDA C) or ``"device"`` (its memory).
+        The contender's name, and its role as :class:`~fastopt.bench.Contender` has it.
     status
         ``"ok"``, ``"wrong"`` for a result that failed its check, ``"failed"``, or ``"left out"``.
     note
-        What was wrong.
+        The reason, where it is not ok.
     seconds
         A :class:`~fastopt.bench.timing.Summary` by name of its fields: seconds a step, or a round of training.
     figures
-        What else was found: ``bytes``, ``error``, ``loss``, ``peak_bytes``, …; ``ordinary`` is the summary of the
+        Further findings: ``bytes``, ``error``, ``loss``, ``peak_bytes``, …; ``ordinary`` is the summary of the
         ordinary step that was timed together with this one. On a GPU ``kernel`` has registers, local memory and
-        occupancy, ``sets`` is how many sets of buffers took turns, and ``host_bound`` whether the host was waited for.
+        occupancy, ``sets`` is how many sets of buffers took turns, and ``host_bound`` whether the GPU waited for the
+        host.
     """
 
     case: Mapping[str, Any]

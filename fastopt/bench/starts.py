@@ -1,4 +1,4 @@
-"""What a user waits for once, and the memory of training: the cases, and a new process for every figure."""
+"""The costs of a start, and the memory of training: the cases, and a new process for every figure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import fresh
-from .crew import TIMEOUT, Failure, brief
 from .rows import Row
 from .timing import summarise
+from .workers import TIMEOUT, Failure, first_line
 
 __all__ = ["KINDS", "StartCase", "measure_start", "plan_starts"]
 
@@ -62,12 +62,12 @@ class StartCase:
 
     @property
     def contender(self) -> str:
-        """Who starts."""
+        """Name of the contender."""
         return f"fastopt-{self.backend}" if self.backend else "fastopt"
 
     @property
     def memory_bound(self) -> int:
-        """Bytes that training should need at most: what the layers give for two batches, and a tile of the gradient."""
+        """Bytes that training should need at most: the layers' outputs for two batches, a tile of the gradient."""
         return 4 * (2 * self.batch * sum(self.sizes[1:]) + _TILE)
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def plan_starts(kinds: Iterable[str], backends: Sequence[str], threads: int) -> 
 
 
 def measure_start(case: StartCase, repeats: int) -> Row:
-    """Return the row of so many processes, behind a warm one that does not count: it fills the caches."""
+    """Return the row of so many processes, after a warm one that does not count: it fills the caches."""
     try:
         found = [_ask(case)]
         found += [_ask_without_cache(case) if case.cache == "cold" else _ask(case) for _ in range(repeats)]
@@ -109,7 +109,7 @@ def measure_start(case: StartCase, repeats: int) -> Row:
 
 
 def _ask(case: StartCase, **environment: str) -> float:
-    """Return what a new process found. Raises :class:`Failure`."""
+    """Return the figure that a new process printed. Raises :class:`Failure`."""
     paths = os.pathsep.join(filter(None, sys.path))
     try:
         done = subprocess.run(
@@ -123,12 +123,12 @@ def _ask(case: StartCase, **environment: str) -> float:
     except subprocess.TimeoutExpired:
         raise Failure(f"no answer within {TIMEOUT:.0f} seconds") from None
     if done.returncode:
-        raise Failure(brief((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]))
+        raise Failure(first_line((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]))
     lines = done.stdout.split()
     try:
         return float(lines[-1])
     except (IndexError, ValueError):
-        raise Failure(f"expected a number, got {brief(done.stdout)!r}") from None
+        raise Failure(f"expected a number, got {first_line(done.stdout)!r}") from None
 
 
 def _ask_without_cache(case: StartCase) -> float:

@@ -1,7 +1,8 @@
-"""The benchmarks from beginning to end: who takes part, the cases one by one, the results."""
+"""The benchmarks from beginning to end: the contenders, the cases one by one, the results."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,23 +12,20 @@ from typing import Any
 from ..backends import why_missing
 from .cases import GpuCase, StepCase, TrainCase
 from .contenders import CONTENDERS
-from .crew import Crew
 from .machine import driver_facts
 from .results import Results
 from .rounds import Effort, left_out, measure_gpu, measure_step, measure_training
 from .rows import Row
 from .starts import StartCase, measure_start
+from .workers import Workers
 
-__all__ = ["GPU_CONTENDERS", "run_gpu", "run_starts", "run_steps", "run_trainings"]
+__all__ = ["run_gpu", "run_starts", "run_steps", "run_trainings"]
 
 _GPU = "fastopt-cuda"
 
-GPU_CONTENDERS = ("device", "cuda-roof", _GPU)
-"""Who takes part in every benchmark of a GPU."""
-
 
 def run_steps(results: Results, cases: Sequence[StepCase], names: Sequence[str], effort: Effort) -> Results:
-    """Measure every case with those contenders that it is one for, the roof first, and fill the results."""
+    """Measure every case with the contenders that run it, the roof first, and fill the results."""
     return _run(results, cases, ["roof", *names], effort, measure_step)
 
 
@@ -40,98 +38,88 @@ def run_starts(results: Results, cases: Sequence[StartCase], repeats: int) -> Re
     """Measure every case whose backend is there in so many processes, and fill the results."""
     reasons = {case.contender: why_missing(case.backend) for case in cases if case.backend}
     results.missing = {name: reason for name, reason in reasons.items() if reason}
-    with _progress(len(cases)) as told:
+    with _progress(len(cases)) as show:
         for case in cases:
             if case.contender not in results.missing:
-                told(_short(case))
+                show(_short(case))
                 results.rows.append(measure_start(case, repeats))
-            told(None)
+            show(None)
     return results
 
 
 def run_gpu(results: Results, cases: Sequence[GpuCase], peers: Sequence[str], effort: Effort, budget: float) -> Results:
-    """Measure those cases that the device's memory holds and that begin within so many seconds; fill the results."""
-    names = [*GPU_CONTENDERS, *peers]
+    """Measure the cases that the device's memory holds and that begin within so many seconds; fill the results."""
+
+    def measure(*arguments: Any) -> list[Row]:
+        gpu = results.machine["gpu"]
+        return measure_gpu(*arguments, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
+
+    return _run(results, cases, ["device", "cuda-roof", _GPU, *peers], effort, measure, budget)
+
+
+def _run(
+    results: Results,
+    cases: Sequence[Any],
+    names: Sequence[str],
+    effort: Effort,
+    measure: Callable[..., list[Row]],
+    budget: float = math.inf,
+) -> Results:
     until = time.monotonic() + budget
-    with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
-        _greet(crew, names, told)
-        if _GPU in crew.missing:
-            raise ImportError(crew.missing[_GPU])
-        results.missing = dict(crew.missing)
-        gpu = _describe_gpu(results, crew)
-        measure = partial(measure_gpu, free=gpu["free_bytes"], cache=gpu["l2_bytes"])
+    with Workers(names, results.machine["threads"]) as workers, _progress(len(names) + len(cases)) as show:
+        _connect(workers, names, show)
+        results.missing = dict(workers.missing)
+        if _GPU in names:
+            _describe_gpu(results, workers)
         for number, case in enumerate(cases):
             if time.monotonic() >= until:
                 results.rows += [left_out(rest, f"{budget:g} seconds had passed") for rest in cases[number:]]
                 break
+            present = [name for name in workers.present if CONTENDERS[name].runs(case)]
             try:
-                results.rows += _measure(crew, case, effort, measure, told)
-            except KeyboardInterrupt:  # time on a GPU is dear: what was measured is kept
-                results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
-                break
-            told(None)
-    return results
-
-
-def _run(
-    results: Results, cases: Sequence[Any], names: Sequence[str], effort: Effort, measure: Callable[..., list[Row]]
-) -> Results:
-    with Crew(names, results.machine["threads"]) as crew, _progress(len(names) + len(cases)) as told:
-        _greet(crew, names, told)
-        results.missing = dict(crew.missing)
-        if _GPU in crew.present:
-            _describe_gpu(results, crew)
-        for number, case in enumerate(cases):
-            try:
-                results.rows += _measure(crew, case, effort, measure, told)
-            except KeyboardInterrupt:
+                results.rows += measure(workers, case, present, effort, partial(_show, show, case))
+            except KeyboardInterrupt:  # the rows that were measured are kept
                 if not results.rows:
                     raise
                 results.rows += [left_out(rest, "interrupted") for rest in cases[number:]]
                 break
-            told(None)
+            show(None)
     return results
 
 
-def _describe_gpu(results: Results, crew: Crew) -> dict[str, Any]:
-    """Add what is known of the GPU to the machine, and return it."""
-    gpu = crew.facts(_GPU)
+def _describe_gpu(results: Results, workers: Workers) -> None:
+    """Add the facts about the GPU to the machine; raise ImportError where it cannot be used."""
+    if _GPU in workers.missing:
+        raise ImportError(workers.missing[_GPU])
+    gpu = workers.facts(_GPU)
     results.machine = {**results.machine, "gpu": gpu if gpu["simulated"] else {**gpu, **driver_facts()}}
-    return gpu
 
 
-def _greet(crew: Crew, names: Sequence[str], told: Callable[[str | None], None]) -> None:
+def _connect(workers: Workers, names: Sequence[str], show: Callable[[str | None], None]) -> None:
     for name in names:
-        told(f"starting {name}")
-        crew.greet(name)
-        told(None)
-
-
-def _measure(
-    crew: Crew,
-    case: StepCase | GpuCase | TrainCase,
-    effort: Effort,
-    measure: Callable[..., list[Row]],
-    told: Callable[[str | None], None],
-) -> list[Row]:
-    present = [name for name in crew.present if CONTENDERS[name].runs(case)]
-    return measure(crew, case, present, effort, lambda name: told(f"{_short(case)} {name}"))
+        show(f"starting {name}")
+        workers.connect(name)
+        show(None)
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
-    """Show a bar on a terminal when it takes more than two seconds; told None, it goes on by one."""
+    """Show a bar on a terminal after two seconds; called with None it advances by one, else it shows the text."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit="case", dynamic_ncols=True, delay=2.0, leave=False, disable=None) as bar:
 
-        def told(what: str | None) -> None:
-            if what is None:
+        def show(text: str | None) -> None:
+            if text is None:
                 bar.update()
             else:
-                bar.set_postfix_str(what)
+                bar.set_postfix_str(text)
 
-        yield told
+        yield show
+
+
+def _show(show: Callable[[str | None], None], case: StepCase | GpuCase | TrainCase, name: str) -> None:
+    show(f"{_short(case)} {name}")
 
 
 def _short(case: StepCase | GpuCase | TrainCase | StartCase) -> str:

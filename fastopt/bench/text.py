@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 __all__ = ["micro", "table"]
 
@@ -14,9 +15,11 @@ def micro(seconds: float) -> str:
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return aligned columns: names to the left, numbers to the right."""
-    rows = [list(titles), *map(list, lines)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(titles) - 1)]
+    """Return aligned columns, without the empty ones: names to the left, numbers to the right."""
+    filled = [list(line) for line in lines]
+    kept = [any(line[k] for line in filled) for k in range(len(titles))]
+    rows = [list(compress(line, kept)) for line in (titles, *filled)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
 
     def line(row: Sequence[str]) -> str:
         cells = [

@@ -1,4 +1,4 @@
-"""How times are taken, and what becomes of them: rounds of samples, the first round dropped, the median of the rest."""
+"""How times are taken and summarised: rounds of samples, the first round dropped, the median of the rest."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Run = Callable[[int], None]
 """Does its work that many times, and returns when it is done."""
 
 _SAMPLE_SECONDS = 2e-4
-"""The least length of a sample: thousands of times what reading the clock costs."""
+"""The least length of a sample: thousands of times the cost of reading the clock."""
 
 _MOST_SAMPLES = 100
 
 _MOST_TURNS = 10
-"""In a round, of what is timed together."""
+"""In a round, of cases that are timed together."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Summary:
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """Keep Python's garbage collector out of what is timed."""
+    """Keep Python's garbage collector from running."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -89,7 +89,7 @@ def plan_round(seconds_per_call: float, round_seconds: float) -> tuple[int, int]
 
 
 def time_samples(run: Run, calls: int, samples: int) -> list[float]:
-    """Return seconds a call of each sample, behind one that is not timed: caches and threads were another's before."""
+    """Return seconds a call of each sample, after one that is not timed: another contender had the caches before."""
     run(calls)
     seconds = []
     with without_gc():
@@ -103,7 +103,7 @@ def time_samples(run: Run, calls: int, samples: int) -> list[float]:
 def time_in_turns(runs: Sequence[Run], plans: Sequence[tuple[int, int]]) -> list[list[float]]:
     """Return the samples of each by its own plan: some of the first, some of the second, some of the first again.
 
-    What slows the machine down for some milliseconds slows all of them.
+    A disturbance of some milliseconds then slows all of them.
     """
     turns = min(_MOST_TURNS, *(samples for _, samples in plans)) if len(plans) > 1 else 1
     seconds: list[list[float]] = [[] for _ in runs]
@@ -129,7 +129,7 @@ def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
 
 
 def paired_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median of a/b over rounds that stood side by side: it holds while the machine's speed drifts.
+    """Return the median of a/b over rounds taken next to each other: it holds while the machine's speed drifts.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether what was timed is right: the same steps again from the same start, compared in float64.
+"""Whether timed steps and trainings are right: the same again from the same start, compared in float64.
 
 A step is compared with the reference backend on a sample of the elements; every element is updated alike. A training is
 compared by its loss with a plain NumPy one that is written here, from the textbook.
@@ -72,7 +72,7 @@ def device_step_error(case: GpuCase, rule: Rule, stepper: DeviceStepper, step: C
 
 
 def movement_error(case: GpuCase, stepper: DeviceStepper) -> float:
-    """Return the largest error of what a movement has moved."""
+    """Return the largest error of a movement."""
     p, g = start_block(case.dtype, case.size)
     chosen = _sample(case.size) % p.size
     expected = g[chosen] + 2.0 * p[chosen].astype(np.float64) if case.rule == "triad" else g[chosen]

@@ -1,7 +1,7 @@
-"""The process that a contender runs in: ``python -m fastopt.bench.worker NAME``.
+"""The process that a contender runs in: ``python -m fastopt.bench.worker CONTENDER``, which is JSON.
 
-It takes requests as lines of JSON on standard input and answers each with one on standard output. What libraries print
-goes to standard error. It ends when its input does.
+It takes requests as lines of JSON on standard input and answers each with one on standard output. Output of
+libraries goes to standard error. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .cases import (
     timed_together,
     training_data,
 )
-from .contenders import CONTENDERS, Contender, make_stepper, make_trainer
+from .contenders import Contender, make_stepper, make_trainer
 from .contenders import why_missing as why_unusable
 from .contenders.base import Stepper, Trainer
 from .gpu.steps import GpuSteps
@@ -40,9 +40,6 @@ __all__ = ["Steps", "Trainings", "main", "serve"]
 
 _DENORMAL = {"float32": 1e-41, "float64": 1e-310}
 """Numbers below the smallest that has all its digits."""
-
-Request = Mapping[str, Any]
-
 
 _MANY_STEPS, _LONG = 400, 3.0
 """Steps that are timed one by one, unless they take longer than so many seconds."""
@@ -71,7 +68,7 @@ class Steps:
         return {"error": step_error(case, make_stepper(self._contender))}
 
     def stop(self, case: StepCase) -> dict[str, Any]:
-        """Give the memory back."""
+        """Release the memory."""
         self._steppers = []
         return {}
 
@@ -99,7 +96,7 @@ class Trainings:
         return {}
 
     def round(self, case: TrainCase, *, epochs: int) -> dict[str, Any]:
-        """Return how long so many epochs took, behind one that is not timed and warms the caches."""
+        """Return how long so many epochs took, after one that is not timed and warms the caches."""
         assert self._trainer is not None
         self._trainer.run(1)
         start = time.perf_counter()
@@ -107,7 +104,7 @@ class Trainings:
         return {"seconds": time.perf_counter() - start}
 
     def check(self, case: TrainCase) -> dict[str, Any]:
-        """Return the times of single steps, the memory, and the loss some steps behind the start."""
+        """Return the times of single steps, the memory, and the loss some steps after the start."""
         assert self._trainer is not None
         steps, memory = _step_seconds(self._trainer), peak_memory()
         self._trainer = None
@@ -118,7 +115,7 @@ class Trainings:
         return {"step_seconds": steps, "peak_bytes": memory, "loss": mean_loss(trainer.weights(), x, y)}
 
     def stop(self, case: TrainCase) -> dict[str, Any]:
-        """Give the memory back."""
+        """Release the memory."""
         self._trainer = None
         return {}
 
@@ -141,7 +138,8 @@ def serve(contender: Contender, requests: TextIO, answer: Callable[[Mapping[str,
         try:
             answer(_answer(contender, suites, request))
         except Exception as error:  # another library's: it must not end the benchmark of all the others
-            answer({"failed": f"{type(error).__name__}: {error}"})
+            plain = contender.role == "own" and isinstance(error, ValueError)  # our own refusals are whole sentences
+            answer({"failed": str(error) if plain else f"{type(error).__name__}: {error}"})
 
 
 def _answer(contender: Contender, suites: Mapping[type, Any], request: dict[str, Any]) -> Mapping[str, Any]:
@@ -168,15 +166,15 @@ def _hello(contender: Contender) -> dict[str, Any]:
 
 
 def _facts() -> dict[str, Any]:
-    """Return what is known of the GPU."""
+    """Return the facts about the GPU."""
     from ..backends.cuda.facts import device_facts
 
     return device_facts()
 
 
-def main(name: str) -> None:
+def main(contender: Contender) -> None:
     """Serve the parent process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     _pin(int(os.environ["OMP_NUM_THREADS"]))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -185,7 +183,7 @@ def main(name: str) -> None:
         answers.write(json.dumps(values) + "\n")
         answers.flush()
 
-    serve(CONTENDERS[name], sys.stdin, answer)
+    serve(contender, sys.stdin, answer)
 
 
 def _pin(threads: int) -> None:
@@ -204,4 +202,4 @@ def _limit_pools(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Contender(**json.loads(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""``fastopt bench``: what a step, a training and a start cost here, beside the machine's roof and other libraries."""
+"""``fastopt bench``: what a step, a training and a start cost on this machine, and how near a step is to the roof."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ The roof is a rule with as many states that adds one number to each stream: the 
 run in processes of their own and take turns. Every result is compared with float64; the exit status is 1 if one is
 wrong.
 
-With --backend cuda, steps on the GPU, by its own clock: beside what its memory copies, beside the same pass in CUDA C,
-and beside PyTorch and CuPy where they are installed; then what a launch costs, and a step in a captured graph."""
+With --backend cuda: steps on the GPU, timed by its own clock, and the copies of its memory; the cost of a launch; and
+steps in a captured graph.
+
+The peer is NumPy. In a checkout, 'python -m bench' has PyTorch, JAX and others; fastopt.bench.register adds yours."""
 
 _TRAIN = """\
-Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. Peers compute
-where the backends do: on the processor, or with --backend cuda on the GPU. All contenders start from the same weights
-and see the same rows in the same order; the exit status is 1 if a loss disagrees."""
+Measure training with Adam on synthetic images: samples a second, times of single steps, peak memory. All contenders
+start from the same weights and see the same rows in the same order; the exit status is 1 if a loss disagrees.
+
+In a checkout, 'python -m bench' has peers: PyTorch, JAX, Keras, scikit-learn, on the processor, or with --backend cuda
+on the GPU."""
 
 _START = """\
-Measure what a user waits for once, and what training takes: the time of the import, of the first optimizer with its
-first step, and of the first network with its first batch, each with what was compiled before (warm) and with nothing
-(cold); and by how much training raises the peak of memory, beside the bound that it should keep. Each figure is the
-median of several new processes."""
+Measure the time of the import, of the first optimizer with its first step, and of the first network with its first
+batch, each with kernels compiled before (warm) and without (cold); and by how much training raises the peak of memory,
+with the bound that it should keep. Each figure is the median of several new processes."""
 
-_QUICK = "few and short rounds, to see whether it works: its figures mean little"
+_QUICK = "few and short rounds, to see whether it works: the figures mean little"
 
 
 def add_parser(commands: Any) -> None:
@@ -41,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure speed on this machine",
-        description="Measure steps or training, fastopt's and its peers', or fastopt's start, or show results again.",
+        description="Measure optimizer steps, training, or the start of a process, or show results again.",
     )
     suites = parser.add_subparsers(title="benchmarks", dest="suite", required=True, metavar="BENCHMARK")
     _add_step(suites)
@@ -79,7 +82,7 @@ def _add_step(suites: Any) -> None:
         "--budget", type=float, metavar="S", help="on a GPU, begin no case when so many seconds have passed"
     )
     _add_peers(parser)
-    _add_common(parser, also="; or cuda alone")
+    _add_common(parser, also="; or only cuda")
 
 
 def _add_train(suites: Any) -> None:
@@ -108,9 +111,7 @@ def _add_start(suites: Any) -> None:
 
 
 def _add_peers(parser: Any) -> None:
-    parser.add_argument(
-        "--peers", nargs="+", default=["all"], metavar="NAME", help="all, none, or names such as torch; default all"
-    )
+    parser.add_argument("--peers", nargs="+", default=["all"], metavar="NAME", help="all, none, or names; default all")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the results")
 
 
@@ -125,7 +126,7 @@ def _add_report(suites: Any) -> None:
     text = "Print the tables of result files, and draw their pictures."
     parser = _suite(suites, "report", "tables and pictures from result files", text, _report)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
-    parser.add_argument("--plot", action="store_true", help="draw FILE.png beside each file")
+    parser.add_argument("--plot", action="store_true", help="draw FILE.png next to each file")
 
 
 def _suite(suites: Any, name: str, summary: str, text: str, function: Any) -> Any:
@@ -153,7 +154,7 @@ def _step(arguments: argparse.Namespace) -> int:
         threads,
         _kinds(arguments, cases.KINDS),
     )
-    peers = contenders.choose_peers(arguments.peers, contenders.step_contenders())
+    peers = contenders.choose_peers(arguments.peers, contenders.peers(["cpu"]))
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
     effort = Effort(seconds=0.1, rounds=3, most_rounds=3) if arguments.quick else Effort()
     return _finish(suites.run_steps(_new(arguments, threads), plan, names, effort), arguments)
@@ -162,11 +163,12 @@ def _step(arguments: argparse.Namespace) -> int:
 def _gpu(arguments: argparse.Namespace) -> int:
     from ..bench import cases, contenders, suites
     from ..bench.gpu.plan import SIZES, plan_gpu
-    from ..bench.results import new_results
     from ..bench.rounds import Effort
 
     if arguments.backend != ["cuda"]:
-        raise ValueError(f"--backend: got {' '.join(arguments.backend)}, expected cuda alone; measure the CPU apart")
+        raise ValueError(
+            f"--backend: got {' '.join(arguments.backend)}, expected only cuda; measure the CPU in another run"
+        )
     sizes = arguments.sizes or ((10_000, 1_000_000) if arguments.quick else SIZES)
     plan = plan_gpu(
         _rules(arguments.rule),
@@ -174,11 +176,11 @@ def _gpu(arguments: argparse.Namespace) -> int:
         sizes,
         _kinds(arguments, cases.GPU_KINDS),
     )
-    peers = contenders.choose_peers(arguments.peers, contenders.gpu_contenders())
+    peers = contenders.choose_peers(arguments.peers, contenders.peers(["cuda"]))
     _check_gpu()
-    results = new_results("gpu", _words(arguments), _threads(arguments.threads))
     effort = Effort(seconds=0.02, rounds=2, most_rounds=2) if arguments.quick else Effort(0.25, rounds=5, most_rounds=7)
     budget = math.inf if arguments.budget is None else arguments.budget
+    results = _new(arguments, _threads(arguments.threads), "gpu")
     return _finish(suites.run_gpu(results, plan, peers, effort, budget), arguments)
 
 
@@ -191,7 +193,8 @@ def _train(arguments: argparse.Namespace) -> int:
     batches = arguments.batches or ((32, 128) if arguments.quick else cases.BATCHES)
     plan = cases.plan_training(sizes, batches, threads, quick=arguments.quick)
     own = contenders.own_contenders(_backends(arguments))
-    names = [*own, *contenders.choose_peers(arguments.peers, contenders.train_contenders(own))]
+    devices = [contenders.CONTENDERS[name].device for name in own]
+    names = [*own, *contenders.choose_peers(arguments.peers, contenders.peers(devices, trains=True))]
     if "cuda" in _backends(arguments):
         _check_gpu()
     effort = Effort(0.0, 2, 2) if arguments.quick else Effort(arguments.seconds, rounds=5)
@@ -224,14 +227,14 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _new(arguments: argparse.Namespace, threads: int) -> Any:
+def _new(arguments: argparse.Namespace, threads: int, suite: str | None = None) -> Any:
     from ..bench.results import new_results
 
-    return new_results(arguments.suite, _words(arguments), threads)
+    return new_results(suite or arguments.suite, _words(arguments), threads)
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
-    """Return the command line that these arguments come from, defaults included."""
+    """Return the command line with these arguments, defaults included."""
     words = ["bench", arguments.suite]
     for name, value in vars(arguments).items():
         if name in ("command", "suite", "run", "bench") or value is None or value is False:

@@ -1,6 +1,6 @@
-"""The contenders, by name: what each needs, which cases it runs. Their modules are imported by workers alone.
+"""The contenders by name: what each needs, and which cases it runs. :func:`register` adds one.
 
-Adding one is a line here and a module with a ``Stepper``, a ``Trainer`` or both.
+A contender's module is imported only in the process in which the contender runs.
 """
 
 from __future__ import annotations
@@ -9,41 +9,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from ..._errors import unknown_name
-from ...rules import RULES
-from ..cases import GPU_KINDS, MOVED, GpuCase, StepCase, TrainCase
+from ..cases import KINDS, MOVED, GpuCase, StepCase, TrainCase
 from .base import DeviceStepper, Stepper, Trainer
 
 __all__ = [
     "CONTENDERS",
-    "PACKAGES",
     "Contender",
     "choose_peers",
     "device_stepper",
-    "gpu_contenders",
+    "distributions",
     "make_stepper",
     "make_trainer",
     "own_contenders",
-    "step_contenders",
-    "train_contenders",
+    "peers",
+    "register",
     "why_missing",
 ]
-
-_TORCH_RULES = (
-    *("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw"),
-    *("rmsprop", "rmsprop_momentum", "rmsprop_centered", "rmsprop_centered_momentum"),
-)
-_TORCH_FUSED_RULES = ("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw")
-_OPTAX_RULES = ("sgd", "momentum", "nesterov", "adam", "adamw")
-_ALL_KINDS = ("step", "clip", "denormal", "threads", "overhead")
-_PEER_KINDS = ("step", "clip", "denormal", "overhead")
-_GPU_STEPS = tuple(kind for kind in GPU_KINDS if kind != "memory")
-_GPU_PEER_KINDS = ("step", "launch", "overhead")
-_CUPY_RULES = ("sgd", "momentum", "adam", "adamw")
-_F32 = ("float32",)
-_BOTH = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -53,38 +38,42 @@ class Contender:
     Attributes
     ----------
     name
-        What tables and ``--peers`` call it.
-    role
-        ``"own"``, ``"peer"`` or ``"roof"``; on a GPU ``"twin"``, ``"variant"`` and ``"device"`` too.
+        Its name in tables and for ``--peers``.
     module
-        Of this package; has the classes.
+        The module that has its classes: ``Stepper`` (a subclass of :class:`~fastopt.bench.Stepper`, or on a GPU of
+        :class:`~fastopt.bench.DeviceStepper`), ``Trainer`` (of :class:`~fastopt.bench.Trainer`), or both. A function
+        ``why_missing()`` in it may return the reason why it cannot run on this machine.
+    role
+        ``"peer"`` for another library. ``"own"`` is fastopt, ``"roof"`` and ``"device"`` are bounds that the machine
+        sets, ``"twin"`` is the same pass written in CUDA C, and ``"variant"`` is another form of one of fastopt's
+        kernels, which takes part only where it is named.
     needs
-        Packages without which it is missing, as they are imported.
+        Modules without which it is missing.
     options
-        Arguments of its classes.
+        Keyword arguments of its classes, of types that JSON has.
     rules, dtypes, kinds
-        The step cases that it runs; all rules where it is None.
+        The step cases that it runs; None as `rules` stands for all rules, those of users included.
     trains
         Whether it runs training cases.
     device
-        ``"cpu"`` or ``"cuda"``: where it computes.
+        Where it computes: ``"cpu"`` or ``"cuda"``.
     """
 
     name: str
-    role: str
     module: str
-    needs: tuple[str, ...]
+    role: str = "peer"
+    needs: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[str, ...] | None = ()
-    dtypes: tuple[str, ...] = _BOTH
-    kinds: tuple[str, ...] = _PEER_KINDS
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    kinds: tuple[str, ...] = ("step", "clip", "denormal", "overhead")
     trains: bool = False
     device: str = "cpu"
 
     @property
     def steps(self) -> bool:
         """Whether it runs step cases at all."""
-        return self.rules != ()
+        return self.rules is None or len(self.rules) > 0
 
     def runs(self, case: StepCase | GpuCase | TrainCase) -> bool:
         """Return whether the case is one for this contender."""
@@ -95,98 +84,66 @@ class Contender:
         return known and here and case.dtype in self.dtypes and case.kind in self.kinds
 
 
+CONTENDERS: dict[str, Contender] = {}
+"""Every contender by its name."""
+
+
+def register(contender: Contender) -> None:
+    """Add a contender to the benchmarks that this process runs; ``--peers`` then accepts its name.
+
+    The contender runs in a process of its own, which imports `contender.module` with this process's ``sys.path``.
+
+    Raises
+    ------
+    ValueError
+        There is a contender of that name already.
+
+    Examples
+    --------
+    A file ``my_adam.py`` with a class ``Stepper``, and a script that compares it with fastopt and with the roof::
+
+        from fastopt.bench import Contender, register
+        from fastopt.cli import main
+
+        register(Contender("mine", module="my_adam", rules=("adam",)))
+        main(["bench", "step", "--rule", "adam", "--peers", "mine"])
+    """
+    if contender.name in CONTENDERS:
+        raise ValueError(f"got a second contender named {contender.name!r}, expected a name that is not in use")
+    CONTENDERS[contender.name] = contender
+
+
 def _own(backend: str, *needs: str) -> Contender:
-    name = f"fastopt-{backend}"
-    return Contender(name, "own", "fastopt", needs, {"backend": backend}, None, _BOTH, _ALL_KINDS, trains=True)
+    module, kinds = f"{__name__}.fastopt", tuple(KINDS)
+    return Contender(f"fastopt-{backend}", module, "own", needs, {"backend": backend}, None, kinds=kinds, trains=True)
 
 
-def _torch(name: str, rules: tuple[str, ...] = _TORCH_RULES, **options: Any) -> Contender:
-    return Contender(name, "peer", "torch", ("torch",), options, rules)
+def _gpu(name: str, module: str, role: str, rules: tuple[str, ...] | None, *kinds: str, **more: Any) -> Contender:
+    needs = ("numba_cuda",)
+    return Contender(name, f"{__name__}.{module}", role, needs, rules=rules, kinds=kinds, device="cuda", **more)
 
 
-def _torch_compile() -> Contender:
-    # One kind and dtype: it compiles for many seconds a case, and in float64 its bias corrections are those of float32.
-    return Contender("torch-compile", "peer", "torch", ("torch",), {"compiled": True}, _TORCH_RULES, _F32, ("step",))
-
-
-def _gpu(
-    name: str,
-    role: str,
-    module: str,
-    rules: tuple[str, ...] | None,
-    kinds: tuple[str, ...],
-    *needs: str,
-    **options: Any,
-) -> Contender:
-    dtypes, trains = options.pop("dtypes", _BOTH), options.pop("trains", False)
-    needs = ("numba_cuda", *needs)
-    return Contender(name, role, module, needs, options, rules, dtypes, kinds, trains, device="cuda")
-
-
-def _torch_gpu(name: str, rules: tuple[str, ...], kinds: tuple[str, ...], **options: Any) -> Contender:
-    return _gpu(name, "peer", "cuda_torch", rules, kinds, "torch", **options)
-
-
-def _elements(count: int) -> Contender:
-    return _gpu(f"elements-{count}", "variant", "cuda", ("sgd", "adam"), ("step",), elements=count)
-
-
-def _trains(name: str, module: str, *needs: str, **options: Any) -> Contender:
-    return Contender(name, "peer", module, needs, options, trains=True)
-
-
-def _torch_trains_on_gpu(name: str, **options: Any) -> Contender:
-    return Contender(name, "peer", "cuda_torch_training", ("torch",), options, trains=True, device="cuda")
-
-
-CONTENDERS: dict[str, Contender] = {
-    contender.name: contender
-    for contender in (
-        Contender("roof", "roof", "fastopt", ("numba",), {"roof": True}, None, _BOTH, ("step", "clip", "threads")),
-        _own("numba", "numba"),
-        _own("c"),
-        _own("reference"),
-        Contender("numpy", "peer", "numpy", ("numpy",), {}, ("adam", "adamw")),
-        _torch("torch-loop", foreach=False),
-        _torch("torch-foreach", foreach=True),
-        _torch("torch-fused", _TORCH_FUSED_RULES, fused=True),
-        _torch("torch-fused-flush", _TORCH_FUSED_RULES, fused=True, flush_denormal=True),
-        _torch_compile(),
-        Contender("deepspeed", "peer", "deepspeed", ("torch", "deepspeed"), {}, ("adam", "adamw"), _F32),
-        Contender("bitsandbytes", "peer", "bitsandbytes", ("torch", "bitsandbytes"), {}, ("adam", "adamw"), _F32),
-        Contender("optax", "peer", "jax", ("jax", "optax"), {}, _OPTAX_RULES),
-        _trains("torch", "torch", "torch"),
-        _trains("torch-flush", "torch", "torch", flush_denormal=True),
-        _trains("torch-compiled-step", "torch", "torch", compiled=True),
-        _trains("jax", "jax", "jax", "optax"),
-        _trains("scikit-learn", "sklearn", "sklearn"),
-        _trains("keras", "keras", "keras", "tensorflow"),
-        _gpu("device", "device", "cuda_memory", tuple(MOVED), ("memory",)),
-        _gpu("cuda-roof", "roof", "cuda", None, ("step", "graph", "launch"), roof=True),
-        _gpu("fastopt-cuda", "own", "cuda", None, _GPU_STEPS, backend="cuda", trains=True),
-        _gpu("cuda-c", "twin", "cuda_c", tuple(RULES), _GPU_PEER_KINDS, "cuda.bindings"),
-        _torch_gpu("torch-gpu-foreach", _TORCH_RULES, _GPU_STEPS, foreach=True),
-        _torch_gpu("torch-gpu-fused", _TORCH_FUSED_RULES, _GPU_STEPS, fused=True),
-        _torch_gpu("torch-gpu-compile", _TORCH_RULES, ("step", "overhead"), compiled=True, dtypes=_F32),
-        _gpu("cupy", "peer", "cuda_cupy", _CUPY_RULES, _GPU_PEER_KINDS, "cupy"),
-        *(_elements(count) for count in (1, 2, 4, 8)),
-        _torch_trains_on_gpu("torch-gpu"),
-        _torch_trains_on_gpu("torch-gpu-compiled-step", form="compiled"),
-        _torch_trains_on_gpu("torch-gpu-graph", form="graph"),
-    )
-}
-
-PACKAGES = (
-    *("numpy", "numba", "llvmlite", "cffi", "scipy", "torch", "deepspeed", "bitsandbytes", "jax", "jaxlib", "optax"),
-    *("scikit-learn", "keras", "tensorflow", "tensorflow-cpu"),
-    *("numba-cuda", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink", "triton"),
-    *("cupy-cuda12x", "cupy-cuda13x"),
-)
-"""Distributions whose versions a result file holds."""
+for _contender in (
+    Contender(
+        "roof", f"{__name__}.fastopt", "roof", ("numba",), {"roof": True}, None, kinds=("step", "clip", "threads")
+    ),
+    _own("numba", "numba"),
+    _own("c"),
+    _own("reference"),
+    Contender("numpy", f"{__name__}.numpy", rules=("adam", "adamw")),
+    _gpu("device", "cuda_memory", "device", tuple(MOVED), "memory"),
+    _gpu("cuda-roof", "cuda", "roof", None, "step", "graph", "launch", options={"roof": True}),
+    _gpu(
+        *("fastopt-cuda", "cuda", "own", None, "step", "graph", "launch", "overhead"),
+        options={"backend": "cuda"},
+        trains=True,
+    ),
+):
+    register(_contender)
 
 
 def own_contenders(backends: Iterable[str]) -> list[str]:
-    """Return fastopt's contenders, one a backend.
+    """Return fastopt's contenders, one for each backend.
 
     Raises
     ------
@@ -200,27 +157,15 @@ def own_contenders(backends: Iterable[str]) -> list[str]:
     return [known[backend] for backend in backends]
 
 
-def step_contenders() -> list[str]:
-    """Return the peers that take steps."""
-    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.steps and c.device == "cpu"]
-
-
-def gpu_contenders() -> list[str]:
-    """Return who takes steps on a GPU beside fastopt: kernels in CUDA C first, variants of its own last."""
-    roles = ("twin", "peer", "variant")
-    return [c.name for c in CONTENDERS.values() if c.role in roles and c.steps and c.device == "cuda"]
-
-
-def train_contenders(own: Iterable[str]) -> list[str]:
-    """Return the peers that train on the devices that these contenders of fastopt train on."""
-    devices = {CONTENDERS[name].device for name in own}
-    return [c.name for c in CONTENDERS.values() if c.role == "peer" and c.trains and c.device in devices]
+def peers(devices: Iterable[str], *, trains: bool = False) -> list[str]:
+    """Return the contenders on these devices that fastopt can be compared with: that take steps, or that train."""
+    devices = set(devices)
+    found = [c for c in CONTENDERS.values() if c.role in ("peer", "twin", "variant") and c.device in devices]
+    return [c.name for c in found if (c.trains if trains else c.steps)]
 
 
 def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
-    """Return the peers among `known` that are meant: ``all``, ``none``, names, or the first part of names.
-
-    Variants of fastopt's own kernels are meant where they are named.
+    """Return the peers among `known` that were asked for: ``all``, ``none``, names, or the first parts of names.
 
     Raises
     ------
@@ -232,27 +177,32 @@ def choose_peers(asked: Iterable[str], known: list[str]) -> list[str]:
     >>> choose_peers(["torch", "numpy"], ["numpy", "torch-loop", "torch-fused", "optax"])
     ['numpy', 'torch-loop', 'torch-fused']
     """
-    meant: set[str] = set()
+    chosen: set[str] = set()
     for name in asked:
-        found = {
-            peer
-            for peer in known
-            if (name == "all" and not _is_variant(peer))
-            or peer == name
-            or (name not in known and peer.startswith(f"{name}-"))
-        }
-        if not found and name != "none":
-            raise unknown_name("peer", name, ["all", "none", *known])
-        meant |= found
-    return [peer for peer in known if peer in meant]
+        if name == "all":
+            found = {peer for peer in known if not _is_variant(peer)}
+        else:
+            found = {name} & {*known} or {peer for peer in known if peer.startswith(f"{name}-")}
+        if not found and name not in ("all", "none"):
+            error = unknown_name("peer", name, ["all", "none", *known])
+            raise ValueError(f"{error}; in a checkout of fastopt, 'python -m bench' has other libraries as peers")
+        chosen |= found
+    return [peer for peer in known if peer in chosen]
 
 
 def _is_variant(name: str) -> bool:
     return name in CONTENDERS and CONTENDERS[name].role == "variant"
 
 
+def distributions() -> set[str]:
+    """Return the names of the installed distributions that the contenders need."""
+    installed = packages_distributions()
+    packages = {module.partition(".")[0] for contender in CONTENDERS.values() for module in contender.needs}
+    return {name for package in packages for name in installed.get(package, ())}
+
+
 def make_stepper(contender: Contender) -> Callable[..., Stepper]:
-    """Return what makes its optimizer from ``(case, p, g)``. Imports the library."""
+    """Return the function that makes its optimizer from ``(case, p, g)``. Imports the library."""
     found: Callable[..., Stepper] = partial(_module(contender).Stepper, **contender.options)
     return found
 
@@ -263,17 +213,17 @@ def device_stepper(contender: Contender) -> type[DeviceStepper]:
     return found
 
 
-def why_missing(contender: Contender) -> str | None:
-    """Return why a contender cannot run here although its packages can be imported; None where it can."""
-    ask: Callable[[], str | None] = getattr(_module(contender), "why_missing", lambda: None)
-    return ask()
-
-
 def make_trainer(contender: Contender) -> Callable[..., Trainer]:
-    """Return what makes its network from ``(case, weights, x, y)``. Imports the library."""
+    """Return the function that makes its network from ``(case, weights, x, y)``. Imports the library."""
     found: Callable[..., Trainer] = partial(_module(contender).Trainer, **contender.options)
     return found
 
 
+def why_missing(contender: Contender) -> str | None:
+    """Return why a contender cannot run here although the modules it needs can be imported; None where it can."""
+    ask: Callable[[], str | None] = getattr(_module(contender), "why_missing", lambda: None)
+    return ask()
+
+
 def _module(contender: Contender) -> Any:
-    return import_module(f"{__name__}.{contender.module}")
+    return import_module(contender.module)

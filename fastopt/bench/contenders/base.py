@@ -1,4 +1,4 @@
-"""What a contender is: a library in a configuration, that takes optimizer steps, trains, or both."""
+"""The classes of a contender: an optimizer, an optimizer on a GPU, and a network that is trained."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Stepper(ABC):
         """Return the parameters."""
 
     def wait(self) -> None:
-        """Return when everything that was begun is done."""
+        """Return when all steps are done."""
         return
 
     def run(self, calls: int) -> None:
@@ -72,7 +72,7 @@ class DeviceStepper(ABC):
 
     @classmethod
     def graph(cls, steppers: Sequence[DeviceStepper]) -> Callable[[], None]:
-        """Return what replays one step of each in their order, captured; none of them has taken a step behind it.
+        """Return a function that replays one captured step of each in order. None of them has taken a step afterwards.
 
         Raises
         ------
@@ -82,12 +82,12 @@ class DeviceStepper(ABC):
         raise NotImplementedError("its steps are not captured in a graph")
 
     def facts(self) -> dict[str, Any] | None:
-        """Return registers, local memory and occupancy of the kernel; None where there is none, or no way to know."""
+        """Return registers, local memory and occupancy of the kernel; None where they are not known."""
         return None
 
     @classmethod
     def release(cls) -> None:
-        """Give memory back that belongs to no optimizer any more."""
+        """Release memory that belongs to no optimizer any more."""
         return
 
 

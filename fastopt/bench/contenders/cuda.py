@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ __all__ = ["ArrayStepper", "Stepper", "Trainer", "buffer_of"]
 
 
 class ArrayStepper(base.DeviceStepper):
-    """What steps over arrays of fastopt's own device have in common."""
+    """The common part of steps over arrays of fastopt's own device."""
 
     _p: Any
     _g: Any
@@ -42,7 +42,7 @@ class ArrayStepper(base.DeviceStepper):
 
 
 class Stepper(ArrayStepper):
-    """``Optimizer(p, rule, backend="cuda").step(g)``, with so many elements a thread where that is given."""
+    """``Optimizer(p, rule, backend="cuda").step(g)``,"""
 
     def __init__(
         self,
@@ -50,18 +50,16 @@ class Stepper(ArrayStepper):
         p: Array,
         g: Array,
         *,
-        backend: str = "cuda",
-        elements: int | None = None,
+        backend: str | Backend = "cuda",
         roof: bool = False,
     ) -> None:
         rule = find_rule(case.rule)
         if roof:
             rule = roof_rule(rule)
-        self._rule, self._dtype, self._elements = rule, np.dtype(case.dtype), elements
+        self._rule, self._dtype = rule, np.dtype(case.dtype)
         self._start = p
         self._p, self._g = buffer_of(case, p), buffer_of(case, g)
-        own = backend if elements is None else _backend_with(elements)
-        self._optimizer: Any = Optimizer(self._p, rule, backend=own)
+        self._optimizer: Any = Optimizer(self._p, rule, backend=backend)
 
     def step(self) -> None:
         self._optimizer.step(self._g)
@@ -69,15 +67,15 @@ class Stepper(ArrayStepper):
     def facts(self) -> dict[str, Any] | None:
         from ...backends.cuda.facts import pass_facts
 
-        return pass_facts(self._rule, self._dtype, self._elements)
+        return pass_facts(self._rule, self._dtype)
 
     @classmethod
     def graph(cls, steppers: Sequence[base.DeviceStepper]) -> Callable[[], None]:
         device: Any = get_backend("cuda").device
         own = [stepper for stepper in steppers if isinstance(stepper, cls)]
         for stepper in own:
-            stepper.step()  # makes what a step needs: nothing may be allocated in a capture
-            stepper.begin_anew()
+            stepper.step()  # allocates what a step needs: nothing may be allocated in a capture
+            stepper.reset()
 
         def launch() -> None:
             for stepper in own:
@@ -92,18 +90,12 @@ class Stepper(ArrayStepper):
 
         return replay
 
-    def begin_anew(self) -> None:
-        """Set parameters and states back to what they were before the first step."""
+    def reset(self) -> None:
+        """Reset parameters and states to their values before the first step."""
         _fill(self._p, self._start)
         saved = self._optimizer.state_dict()
         states = {name: np.zeros(self._p.size, self._dtype) for name in saved["state"]}
         self._optimizer.load_state_dict({**saved, "step": 0, "state": states})
-
-
-def _backend_with(elements: int) -> Backend:
-    from ...backends.cuda.backend import CudaBackend
-
-    return cast(Backend, CudaBackend(elements))  # whose arrays are not NumPy's
 
 
 def buffer_of(case: GpuCase, block: Array) -> Any:

@@ -69,7 +69,7 @@ class Trainer(base.Trainer):
         return [self._model[name].copy() for name in self._names()]
 
     def step_seconds(self) -> list[float] | None:
-        if self._training.optimizer.on_device:  # who looks at each step has the parameters carried around it
+        if self._training.optimizer.on_device:  # looking at each step would copy the parameters to the host
             return None
         ends = [time.perf_counter()]
         self._training.epochs += 1

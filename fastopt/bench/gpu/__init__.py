@@ -1,1 +1,1 @@
-"""The benchmark of GPUs: optimizer steps beside what the device's memory moves, and beside other libraries."""
+"""The benchmark of GPUs: optimizer steps, and what the device's memory moves."""

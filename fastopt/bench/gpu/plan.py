@@ -25,7 +25,7 @@ __all__ = [
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 
 GRAPH_UP_TO = 1_000_000
-"""Parameters; behind that a launch is nothing beside a step."""
+"""Parameters. In larger steps the cost of a launch does not show."""
 
 COLD = 4
 """Sizes of the cache that pass between two visits to the same buffer."""
@@ -34,7 +34,7 @@ _MOST_SETS = 4096
 _STEPS_OF_A_GRAPH = 16
 _SETS_OF_ONE = {"launch": 32, "overhead": 1}
 _TEMPORARIES = 1.6
-"""What a contender takes, as a multiple of its buffers."""
+"""Memory of a contender, as a multiple of its buffers."""
 
 
 def plan_gpu(rules: Iterable[str], dtypes: Iterable[str], sizes: Sequence[int], kinds: Iterable[str]) -> list[GpuCase]:
@@ -76,7 +76,7 @@ def bytes_held(case: GpuCase) -> int:
 def rotation(case: GpuCase, cache: int) -> int:
     """Return how many sets of buffers take turns, so that none is in a cache of that size when its turn comes.
 
-    In a graph each takes one step, and so there are some more, to share what the graph itself costs; of one parameter
+    In a graph each takes one step, and so there are some more, to share the cost of the graph itself; of one parameter
     so many that no optimizer's host is far ahead of the GPU.
 
     Examples

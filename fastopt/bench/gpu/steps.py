@@ -58,7 +58,7 @@ class GpuSteps:
         return {"seconds_per_call": [seconds / calls]}
 
     def round(self, case: GpuCase, *, plans: list[tuple[int, int]]) -> dict[str, Any]:
-        """Return the seconds a step of each sample, behind one that is not counted."""
+        """Return the seconds a step of each sample, after one that is not counted."""
         calls, samples = min(plans[0][0], self._most()), min(plans[0][1], _MOST_SAMPLES)
         self._run(calls)
         with without_gc():
@@ -67,7 +67,7 @@ class GpuSteps:
         return {"seconds": [seconds]}
 
     def check(self, case: GpuCase) -> dict[str, Any]:
-        """Return how far the result is from float64's, and what is known of the kernel and of how it was timed."""
+        """Return the difference of the result from float64, and facts about the kernel and its timing."""
         self.stop(case)
         steppers = self._several(case, 1)
         kernel = steppers[0].facts()
@@ -77,7 +77,7 @@ class GpuSteps:
         return {"error": error, "figures": self._figures | ({"kernel": kernel} if kernel else {})}
 
     def stop(self, case: GpuCase) -> dict[str, Any]:
-        """Give the memory back."""
+        """Release the memory."""
         self._once = self._seconds = None
         self._steppers, self._steps = (), 1
         gc.collect()  # optimizers may hold themselves in cycles, and gigabytes with them
@@ -99,12 +99,12 @@ class GpuSteps:
         return kind.several(count, case, *start_block(case.dtype, case.size), **self._contender.options)
 
     def _work(self, case: GpuCase) -> tuple[Callable[[], None], int]:
-        """Return what is timed, and how many steps one call of it takes."""
+        """Return the function that is timed, and how many steps one call of it takes."""
         steppers = self._steppers
         if case.kind == "graph":
             return type(steppers[0]).graph(steppers), len(steppers)
         for stepper in steppers:
-            stepper.step()  # which makes states and what else comes with the first step
+            stepper.step()  # the first step makes states and whatever else is made once
         turn = cycle([stepper.step for stepper in steppers])
         return lambda: next(turn)(), 1
 
@@ -113,7 +113,7 @@ class GpuSteps:
         return max(1, min(_MOST_CALLS, _CALLS_OF_A_SET * len(self._steppers) // self._steps))
 
     def _watch(self, case: GpuCase) -> Callable[[Callable[[], None]], float]:
-        """Return what takes the time: of the host for `overhead`, of the GPU for all else."""
+        """Return the function that takes the time: of the host for `overhead`, of the GPU for all else."""
         if case.kind == "overhead":
             self._clock = None
             return _host_seconds
@@ -128,18 +128,18 @@ class GpuSteps:
         assert self._seconds is not None
         once = self._once
 
-        def tell() -> None:
+        def work() -> None:
             for _ in range(calls):
                 once()
 
-        return self._seconds(tell)
+        return self._seconds(work)
 
 
-def _host_seconds(tell: Callable[[], None]) -> float:
-    """Return how long the host takes to tell the GPU, which is idle before."""
+def _host_seconds(work: Callable[[], None]) -> float:
+    """Return how long the host takes to send work to the GPU, which is idle before."""
     from ...backends.cuda.shim import synchronize
 
     synchronize()
     start = time.perf_counter()
-    tell()
+    work()
     return time.perf_counter() - start

@@ -30,7 +30,7 @@ _COPIES = ("memcpy", "copy")
 
 
 def device_line(gpu: Mapping[str, Any]) -> str:
-    """Return the GPU in one line; that it is the simulator comes first, and says what its figures are worth."""
+    """Return the GPU in one line. For the simulator it begins with a warning about its figures."""
     if gpu["simulated"]:
         return f"NO GPU: {gpu['name']}; its figures say that the benchmark runs, and nothing of speed"
     parts = [
@@ -57,7 +57,7 @@ def gpu_tables(results: Results) -> list[str]:
     bandwidth = copy_bandwidth(results)
     mark = " (simulated)" if results.machine["gpu"]["simulated"] else ""
     titles: dict[str, list[list[Row]]] = {}
-    for rows in results.by_case():  # a case that was left out has no roof, with which files begin
+    for rows in results.by_case():  # a case whose roof failed comes late: files begin with the roofs
         titles.setdefault(_title(rows[0].case), []).append(rows)
     tables = []
     for title, cases in titles.items():
@@ -76,8 +76,6 @@ def _title(case: Any) -> str:
 
 def _line(row: Row, rows: list[Row], bandwidth: float | None) -> list[str]:
     size, name = f"{row.case['size']:,}", row.case["rule"] if row.role == "device" else row.contender
-    if not row.timed:
-        return [size, name, row.status, "", "", "", "", "", "", row.note]
     twin = next(iter(of_role(rows, "twin")), None)
     share, against = share_of_roof(row, rows), speed_against_peers(row, rows)
     moved = row.figures["bytes"] / row.median
@@ -107,7 +105,7 @@ def _kernel_line(row: Row) -> list[str]:
 
 
 def gpu_remarks(results: Results) -> Iterator[str]:
-    """Yield what the marks in the tables mean, and what a launch costs."""
+    """Yield the meaning of the marks in the tables, and the cost of a launch."""
     if any(row.figures.get("host_bound") for row in results.rows):
         yield "*: the GPU waited for the host, whose time is in the figure"
     for row in results.rows:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import get_rule
-from ..cases import StepCase, TrainCase
-from . import base
-from .base import Array
+from fastopt import get_rule
+from fastopt.bench.cases import StepCase, TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
 
 __all__ = ["Stepper", "Trainer"]
 

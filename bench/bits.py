@@ -1,7 +1,7 @@
 """Whether steps on the GPU have the bits of the CPU's: every rule, dtype and feature of a pass.
 
-``python -m fastopt.bench.gpu.bits --sizes 1e6 --steps 10 --out bits.json``; the exit status is 1 where a bit differs,
-and where Ctrl-C came before the last comparison.
+``python -m bench.bits --sizes 1e6 --steps 10 --out bits.json``; the exit status is 1 where a bit differs,
+and after Ctrl-C before the last comparison.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends import default_backend, get_backend
-from ...optim import Optimizer
-from ...rules import RULES
+from fastopt.backends import default_backend, get_backend
+from fastopt.optim import Optimizer
+from fastopt.rules import RULES
 
 __all__ = ["FEATURES", "Checked", "check_bits", "main"]
 
@@ -30,7 +30,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "decay, scale, clip": {"weight_decay": 0.0625, "clip_value": 0.9, "grad_scale": 0.75},
     "norm, maximize, cleared gradient": {"max_norm": 4.0, "maximize": True, "skip_nonfinite": True, "zero_grad": True},
 }
-"""What is asked of a pass besides the rule; ``grad_scale`` goes to each step."""
+"""Features of a pass besides the rule; ``grad_scale`` is an argument of each step."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Checked:
 def check_bits(
     rules: Sequence[str], dtypes: Sequence[str], sizes: Sequence[int], steps: int, *, against: str | None = None
 ) -> Iterator[Checked]:
-    """Yield what each comparison found; `against` is a backend of the CPU, by default the one that is used there."""
+    """Yield the result of each comparison; `against` is a backend of the CPU, by default the default one."""
     against = default_backend() if against is None else against
     for dtype, size in product(dtypes, sizes):
         start, *gradients = _draw(dtype, size, steps + 1)
@@ -106,7 +106,7 @@ def _differ(found: Array, expected: Array) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check, print what differs, and return the exit status."""
+    """Check, print the differences, and return the exit status."""
     parser = argparse.ArgumentParser(description="Compare the bits of steps on the GPU with those of the CPU.")
     parser.add_argument("--rules", nargs="+", default=list(RULES), metavar="NAME", help="default: all")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float64"], metavar="NAME")
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 where = f"{checked.rule} {checked.dtype}, {checked.size:,} elements, {checked.feature}"
                 print(f"{where}: {checked.different}")
         complete = True
-    except KeyboardInterrupt:  # what was compared is kept
+    except KeyboardInterrupt:  # the comparisons that were made are kept
         print("interrupted: not everything was compared")
     different = sum(bool(checked.different) for checked in found)
     backends = {name: get_backend(name).describe() for name in (default_backend(), "cuda")}

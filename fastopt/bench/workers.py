@@ -13,15 +13,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-__all__ = ["TIMEOUT", "Crew", "Failure", "Worker", "brief"]
+from .contenders import CONTENDERS, Contender
+
+__all__ = ["TIMEOUT", "Failure", "Worker", "Workers", "first_line"]
 
 TIMEOUT = 900.0
 """Seconds after which a process that does not answer has failed."""
 
-_LONGEST = 200
+_LONGEST = 400
 """Characters of a reason."""
 
 _SETTLE = 0.01
@@ -29,14 +32,14 @@ _SETTLE = 0.01
 
 
 class Failure(Exception):  # noqa: N818 - it is a result, not an error of ours
-    """A contender could not do what was asked; the message is its reason."""
+    """A contender could not do its part; the message is the reason."""
 
 
 class Worker:
     """One contender's process, started when it is first asked something."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
+    def __init__(self, contender: Contender, threads: int) -> None:
+        self._contender = contender
         self._threads = threads
         self._process: subprocess.Popen[str] | None = None
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the worker
@@ -60,7 +63,7 @@ class Worker:
         except OSError:
             raise self._ended(process) from None
         if "failed" in answer:
-            raise Failure(brief(answer["failed"]))
+            raise Failure(first_line(answer["failed"]))
         return answer
 
     def close(self) -> None:
@@ -73,7 +76,7 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "fastopt.bench.worker", self.name],
+            [sys.executable, "-m", "fastopt.bench.worker", json.dumps(asdict(self._contender))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -103,10 +106,10 @@ class Worker:
         lines = self._errors.read().strip().splitlines()
         status = process.returncode
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return Failure(f"its process ended with {how}" + (f": {brief(lines[-1])}" if lines else ""))
+        return Failure(f"its process ended with {how}" + (f": {first_line(lines[-1])}" if lines else ""))
 
 
-class Crew:
+class Workers:
     """The workers of a benchmark; a context manager that ends them.
 
     Attributes
@@ -119,7 +122,7 @@ class Crew:
 
     def __init__(self, names: Iterable[str], threads: int) -> None:
         self.threads = threads
-        self._workers = {name: Worker(name, threads) for name in names}
+        self._workers = {name: Worker(CONTENDERS[name], threads) for name in names}
         self.missing: dict[str, str] = {}
 
     @property
@@ -127,25 +130,25 @@ class Crew:
         """The contenders that can run."""
         return [name for name in self._workers if name not in self.missing]
 
-    def greet(self, name: str) -> None:
+    def connect(self, name: str) -> None:
         """Start the worker, and find out whether its library is there."""
         try:
             answer = self._workers[name].ask("hello")
         except Failure as error:
             answer = {"missing": str(error)}
         if "missing" in answer:
-            self.missing[name] = brief(answer["missing"])
+            self.missing[name] = first_line(answer["missing"])
 
     def facts(self, name: str) -> dict[str, Any]:
-        """Return what a worker knows of the GPU that it works on. Raises :class:`Failure`."""
+        """Return the facts about the GPU that a worker uses. Raises :class:`Failure`."""
         return self._workers[name].ask("facts")
 
     def ask(self, name: str, do: str, case: Mapping[str, Any], **values: Any) -> dict[str, Any]:
-        """Return a worker's answer, with nobody else at work. Raises :class:`Failure`."""
+        """Return a worker's answer, while all others are halted. Raises :class:`Failure`."""
         time.sleep(_SETTLE)
         return self._workers[name].ask(do, case=case, **values)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(
@@ -157,12 +160,12 @@ class Crew:
 
 
 def _signal(process: subprocess.Popen[str], name: str) -> None:
-    """Halt a worker behind its turn: threads of a pool that wait by spinning would slow the next one down."""
+    """Halt a worker after its turn: threads of a pool that wait by spinning would slow the next one down."""
     if hasattr(signal, name) and process.poll() is None:
         process.send_signal(getattr(signal, name))
 
 
-def brief(reason: str) -> str:
+def first_line(reason: str) -> str:
     """Return the first line without the folders in it: it goes into tables and result files."""
     lines = re.sub(r"(?<![\w:])(/[^\s/'\"]+)+/", "", reason).strip().splitlines()
     return lines[0][:_LONGEST] if lines else "no reason given"

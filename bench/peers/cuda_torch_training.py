@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from ..cases import TrainCase
-from . import base
-from .base import Array
-from .torch import make_network
+from fastopt.bench.cases import TrainCase
+from fastopt.bench.contenders.base import Array
+
+from . import torch as torch_cpu
 
 __all__ = ["Trainer", "why_missing"]
 
@@ -24,7 +23,7 @@ def why_missing() -> str | None:
     return None if torch.cuda.is_available() else "PyTorch finds no GPU"
 
 
-class Trainer(base.Trainer):
+class Trainer(torch_cpu.Trainer):
     """Training with the fused Adam, data and network on the GPU, products in true float32.
 
     Parameters
@@ -34,54 +33,19 @@ class Trainer(base.Trainer):
     """
 
     def __init__(self, case: TrainCase, weights: list[Array], x: Array, y: Array, *, form: str = "eager") -> None:
-        import torch
+        from torch.backends import cuda
 
-        torch.backends.cuda.matmul.allow_tf32 = False
-        self._torch = torch
-        self._loss = torch.nn.functional.cross_entropy
-        self._model = make_network(weights).cuda()
+        cuda.matmul.allow_tf32 = False
         captured = {"capturable": True} if form == "graph" else {}
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True, **captured)
-        self._x, self._y = torch.tensor(x, device="cuda"), torch.tensor(y, device="cuda")
-        self._batch = case.batch
-        self._step: Callable[[Any, Any], None] = self._train_step
-        if form == "compiled":
-            torch.compiler.reset()
-            self._step = torch.compile(self._train_step)
+        super().__init__(case, weights, x, y, compiled=form == "compiled", device="cuda", **captured)
         if form == "graph":
             self._step = self._captured()
 
-    def run(self, epochs: int) -> None:
-        for _ in range(epochs):
-            for x, y in self._batches():
-                self._step(x, y)
+    def wait(self) -> None:
         self._torch.cuda.synchronize()
 
-    def weights(self) -> list[Array]:
-        arrays = [parameter.detach().cpu().numpy().copy() for parameter in self._model.parameters()]
-        return [array.T if array.ndim == 2 else array for array in arrays]
-
-    def step_seconds(self) -> list[float]:
-        seconds = []
-        for x, y in self._batches():
-            self._torch.cuda.synchronize()
-            start = time.perf_counter()
-            self._step(x, y)
-            self._torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-        return seconds
-
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
-        for start in range(0, len(self._x), self._batch):
-            yield self._x[start : start + self._batch], self._y[start : start + self._batch]
-
-    def _train_step(self, x: Any, y: Any) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        self._loss(self._model(x), y).backward()
-        self._optimizer.step()
-
     def _captured(self) -> Callable[[Any, Any], None]:
-        """Return the step as a graph. What warming up has learnt is forgotten, since all contenders start alike."""
+        """Return the step as a graph. The steps of the warm-up are undone, since all contenders start alike."""
         torch = self._torch
         x, y = self._x[: self._batch].clone(), self._y[: self._batch].clone()
         start = [parameter.detach().clone() for parameter in self._model.parameters()]

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ... import get_rule
-from ..cases import StepCase, TrainCase
-from . import base
-from .base import Array
+from fastopt import get_rule
+from fastopt.bench.cases import StepCase, TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
 
 __all__ = ["OPTIMIZERS", "Stepper", "TensorStepper", "Trainer", "make_network"]
 
@@ -25,7 +25,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {}),
     "adamw": ("AdamW", {}),
 }
-"""Rule to PyTorch's class and what its name does not say; the hyper-parameters have PyTorch's names already."""
+"""Rule to PyTorch's class and further options; the hyper-parameters have PyTorch's names already."""
 
 
 class TensorStepper(base.Stepper):
@@ -78,7 +78,7 @@ class Stepper(TensorStepper):
         self._optimizer = getattr(torch.optim, name)([self._p], **hyper, **extra, **form)
         self._take = self._optimizer.step
         if compiled:
-            torch.compiler.reset()  # else a case would count as a change of the one before, and run uncompiled
+            torch.compiler.reset()  # without it torch takes a case for a change of the last one, and runs it uncompiled
             self._take = torch.compile(lambda: self._optimizer.step())
 
 
@@ -94,35 +94,45 @@ class Trainer(base.Trainer):
         *,
         compiled: bool = False,
         flush_denormal: bool = False,
+        device: str = "cpu",
+        **adam: bool,
     ) -> None:
         import torch
 
         torch.set_num_threads(case.threads)
         torch.set_flush_denormal(flush_denormal)
+        self._torch = torch
         self._loss = torch.nn.functional.cross_entropy
-        self._model = make_network(weights)
-        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True)
-        self._x, self._y = torch.tensor(x), torch.tensor(y)
+        self._model = make_network(weights).to(device)
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=case.lr, fused=True, **adam)
+        self._x, self._y = torch.tensor(x, device=device), torch.tensor(y, device=device)
         self._batch = case.batch
         self._step: Callable[[Any, Any], None] = self._train_step
         if compiled:
             torch.compiler.reset()
             self._step = torch.compile(self._train_step)
 
+    def wait(self) -> None:
+        """Return when all steps are done."""
+        return
+
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
             for x, y in self._batches():
                 self._step(x, y)
+        self.wait()
 
     def weights(self) -> list[Array]:
-        arrays = [parameter.detach().numpy().copy() for parameter in self._model.parameters()]
+        arrays = [parameter.detach().cpu().numpy().copy() for parameter in self._model.parameters()]
         return [array.T if array.ndim == 2 else array for array in arrays]
 
     def step_seconds(self) -> list[float]:
         seconds = []
         for x, y in self._batches():
+            self.wait()
             start = time.perf_counter()
             self._step(x, y)
+            self.wait()
             seconds.append(time.perf_counter() - start)
         return seconds
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import get_rule
-from ..cases import GpuCase
-from . import base
-from .base import Array, repeated
+from fastopt import get_rule
+from fastopt.bench.cases import GpuCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array, repeated
 
 __all__ = ["RULES", "Stepper", "why_missing"]
 

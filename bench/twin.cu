@@ -1,8 +1,8 @@
 /* A pass over flat buffers in CUDA C, which fastopt's kernels are measured against.
  *
- * The bodies of the rules are those of the CPU's library, csrc/rules; Python puts them behind this. A thread takes a
- * vector of 16 bytes of each buffer, in one load and one store; a last one of fewer elements is taken one by one. Buffers
- * begin at multiples of 16 bytes. REAL, FMA, SQRT, ABS, WIDTH, BLOCK and BLOCKS come from the compilation.
+ * Python appends the C source of a rule, that of the CPU's library. A thread takes a vector of 16 bytes of each buffer, in
+ * one load and one store; the elements of a last, shorter one are taken one by one. Buffers begin at multiples of 16
+ * bytes. REAL, FMA, SQRT, ABS, WIDTH, BLOCK and BLOCKS are defined on the compiler's command line.
  */
 
 typedef unsigned long long length;
@@ -69,7 +69,7 @@ INLINE void pass(length size, REAL *p, REAL *g, REAL *const *buffers, const REAL
     }
 }
 
-/* The kernel of a rule whose update is declared before and follows behind. */
+/* The kernel of a rule whose update is declared before and follows. */
 #define KERNEL(name, states, count, ...)                                                                               \
     struct name##_update {                                                                                             \
         enum { STATES = states, COUNT = count };                                                                       \

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cases import TrainCase
-from . import base
-from .base import Array
+from fastopt.bench.cases import TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
 
 __all__ = ["Trainer"]
 
@@ -27,7 +27,7 @@ class Trainer(base.Trainer):
             shuffle=False,
         )
         self._model.partial_fit(x[: case.batch], y[: case.batch], classes=np.arange(case.sizes[-1]))
-        # The weights are set, and the optimizer of that first step is made anew over them.
+        # Set the weights. Without an optimizer, the next call makes a new one over them.
         self._model.coefs_ = [weight.copy() for weight in weights[::2]]
         self._model.intercepts_ = [bias.copy() for bias in weights[1::2]]
         del self._model._optimizer

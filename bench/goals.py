@@ -1,6 +1,6 @@
-"""The goals on a GPU beside what was measured: ``python -m fastopt.bench.gpu.targets FOLDER``.
+"""The goals on a GPU and the figures that were measured: ``python -m bench.goals FOLDER``.
 
-Reads what ``bench/gpu.sh`` has written there: result files of the benchmark, the comparison of bits, and the exit
+Reads the output of ``bench/gpu.sh`` there: result files of the benchmark, the comparison of bits, and the exit
 statuses of the tests and of the memory checker.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results import Results
-from ..rows import Row, of_role
-from ..text import table
-from ..timing import paired_ratio
-from .tables import copy_bandwidth, device_line
+from fastopt.bench.gpu.tables import copy_bandwidth, device_line
+from fastopt.bench.results import Results
+from fastopt.bench.rows import Row, of_role
+from fastopt.bench.text import table
+from fastopt.bench.timing import paired_ratio
 
 __all__ = ["Goal", "goals", "main"]
 
@@ -28,21 +28,21 @@ _FUSED, _OWN = "torch-gpu-fused", "fastopt-cuda"
 _TRAINERS = {"torch-gpu": "PyTorch's loop with the fused Adam", "torch-gpu-graph": "PyTorch's step as a CUDA graph"}
 
 _CUT_OFF = "124"
-"""The status that `timeout` gives what it has ended."""
+"""The exit status of `timeout` for a command that it has ended."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal: what it asks, what was found, and whether that is enough; None where it was not measured."""
+    """One goal: its name, the wanted figure, the one that was found, and whether it is met; None if not measured."""
 
-    what: str
+    name: str
     wanted: str
     found: str
     met: bool | None
 
 
 def goals(results: Sequence[Results], bits: Path, statuses: Iterable[tuple[str, Path]]) -> Iterator[Goal]:
-    """Yield the goals: of speed from the result files, then bits, then what only has an exit status."""
+    """Yield the goals: of speed from the result files, then bits, then those that only have an exit status."""
     steps = [one for one in results if one.suite == "gpu"]
     shares = dict(share for one in steps for share in _shares_of_copy(one))
     open_cases = sum(_is_open(row) for one in steps for row in one.rows)
@@ -54,11 +54,11 @@ def goals(results: Sequence[Results], bits: Path, statuses: Iterable[tuple[str, 
         if size == LARGE:
             yield _least(f"{size:,}: speed × the same pass in CUDA C", _TWIN, _ratios(chosen, "twin", "cuda-c"))
     trainings = [rows for one in results if one.suite == "train" for rows in one.by_case()]
-    for name, what in _TRAINERS.items():
-        yield _least(f"training: speed × {what}", _TRAINING, _ratios(trainings, "peer", name))
+    for trainer, name in _TRAINERS.items():
+        yield _least(f"training: speed × {name}", _TRAINING, _ratios(trainings, "peer", trainer))
     yield _bits(bits)
-    for what, file in statuses:
-        yield _status(what, file)
+    for name, file in statuses:
+        yield _status(name, file)
 
 
 def _shares_of_copy(results: Results) -> Iterator[tuple[str, float]]:
@@ -93,46 +93,46 @@ def _named(row: Row) -> str:
     return f"{case['rule']} {case['dtype']} {case['size']:,}"
 
 
-def _least(what: str, wanted: float, found: dict[str, float], unmeasured: int = 0) -> Goal:
+def _least(name: str, wanted: float, found: dict[str, float], unmeasured: int = 0) -> Goal:
     """Return a goal that the least of all figures has to reach; open where some are lacking and none is below."""
     if not found:
-        return Goal(what, f"≥ {wanted:.2f}", "not measured", None)
-    name = min(found, key=lambda key: found[key])
-    low, high, missed = found[name], max(found.values()), sum(value < wanted for value in found.values())
-    text = f"{low:.3f} ({name}) to {high:.3f}, {len(found)} cases, {missed} below"
+        return Goal(name, f"≥ {wanted:.2f}", "not measured", None)
+    case = min(found, key=lambda key: found[key])
+    low, high, missed = found[case], max(found.values()), sum(value < wanted for value in found.values())
+    text = f"{low:.3f} ({case}) to {high:.3f}, {len(found)} cases, {missed} below"
     if unmeasured:
         text += f", {unmeasured} not measured"
-    return Goal(what, f"≥ {wanted:.2f}", text, None if unmeasured and not missed else not missed)
+    return Goal(name, f"≥ {wanted:.2f}", text, None if unmeasured and not missed else not missed)
 
 
 def _bits(file: Path) -> Goal:
-    what = "bits of CPU and GPU"
+    name = "bits of CPU and GPU"
     if not file.exists():
-        return Goal(what, "equal", "not compared", None)
+        return Goal(name, "equal", "not compared", None)
     content = json.loads(file.read_text(encoding="utf-8"))
     different = sum(bool(one["different"]) for one in content["checked"])
     text = f"{len(content['checked'])} comparisons, {different} with different bits"
     if not content["complete"]:
-        return Goal(what, "equal", f"{text}, interrupted", False if different else None)
-    return Goal(what, "equal", text, different == 0)
+        return Goal(name, "equal", f"{text}, interrupted", False if different else None)
+    return Goal(name, "equal", text, different == 0)
 
 
-def _status(what: str, file: Path) -> Goal:
+def _status(name: str, file: Path) -> Goal:
     """Return a goal from a file that holds an exit status, or why there is none; it may have been cut off."""
     text = file.read_text(encoding="utf-8").strip() if file.exists() else "not run"
     if text == _CUT_OFF:
-        return Goal(what, "clean", "not done when its time was over", None)
+        return Goal(name, "clean", "not done when its time was over", None)
     found = {"0": "clean"}.get(text, f"exit status {text}" if text.isdigit() else text)
-    return Goal(what, "clean", found, text == "0" if text.isdigit() else None)
+    return Goal(name, "clean", found, text == "0" if text.isdigit() else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit status says nothing of the goals."""
+    """Print the table; the exit status does not depend on the goals."""
     (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
     results = [Results.load(file) for file in sorted(folder.glob("gpu-*.json"))]
     statuses = (("tests on the GPU", folder / "tests.status"), ("memory checker", folder / "memcheck.status"))
     lines = [
-        (goal.wanted, goal.what, {True: "met", False: "MISSED", None: "?"}[goal.met], goal.found)
+        (goal.wanted, goal.name, {True: "met", False: "MISSED", None: "?"}[goal.met], goal.found)
         for goal in goals(results, folder / "bits.json", statuses)
     ]
     for gpu in dict.fromkeys(device_line(one.machine["gpu"]) for one in results if "gpu" in one.machine):

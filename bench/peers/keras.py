@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ..cases import TrainCase
-from . import base
-from .base import Array
+from fastopt.bench.cases import TrainCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array
 
 __all__ = ["Trainer"]
 

@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ... import Optimizer, get_rule
-from ...backends import get_backend
-from ..cases import GpuCase
-from ..gpu.twin import compile_twins, twin_name
-from .base import Array
-from .cuda import ArrayStepper, buffer_of
+from fastopt import Optimizer, get_rule
+from fastopt.backends import get_backend
+from fastopt.bench.cases import GpuCase
+from fastopt.bench.contenders.base import Array
+from fastopt.bench.contenders.cuda import ArrayStepper, buffer_of
+
+from ..twin import check, compile_twin, twin_name
 
 __all__ = ["Stepper", "why_missing"]
 
 
 def why_missing() -> str | None:
     """Return why the kernels cannot run here; None where they can."""
-    from ...backends.cuda.facts import device_facts
+    from fastopt.backends.cuda.facts import device_facts
 
     return "the simulator runs Python, no CUDA C" if device_facts()["simulated"] else None
 
@@ -30,7 +31,7 @@ class Stepper(ArrayStepper):
     def __init__(self, case: GpuCase, p: Array, g: Array) -> None:
         from cuda.bindings import driver
 
-        from ...backends.cuda.launch import BLOCK, VECTOR_BYTES
+        from fastopt.backends.cuda.launch import BLOCK, VECTOR_BYTES
 
         rule, dtype = get_rule(case.rule), np.dtype(case.dtype)
         self._driver, self._dtype, self._block = driver, dtype, BLOCK
@@ -40,7 +41,7 @@ class Stepper(ArrayStepper):
         self._coefficients = Optimizer(np.zeros(1), rule, backend="reference", threads=1)
         own = device.zeros(self._next().size, dtype)
         self._held, self._own = (*states, own), own.address
-        self._kernel = _kernel(case.dtype, twin_name(rule))
+        self._kernel = _kernel(case.rule, case.dtype)
         vectors, rest = divmod(case.size, VECTOR_BYTES // dtype.itemsize)
         self._grid = -(-(vectors + rest) // BLOCK)
         buffers = [buffer.address for buffer in (self._p, self._g, *states)]
@@ -52,9 +53,9 @@ class Stepper(ArrayStepper):
     def step(self) -> None:
         driver, coefficients = self._driver, self._next()
         self._coefficients.count_steps([1.0])
-        _check(driver.cuMemcpyHtoDAsync(self._own, coefficients.ctypes.data, coefficients.nbytes, 0))
+        check(driver.cuMemcpyHtoDAsync(self._own, coefficients.ctypes.data, coefficients.nbytes, 0))
         pointers = self._pointers.ctypes.data
-        _check(driver.cuLaunchKernel(self._kernel, self._grid, 1, 1, self._block, 1, 1, 0, 0, pointers, 0))
+        check(driver.cuLaunchKernel(self._kernel, self._grid, 1, 1, self._block, 1, 1, 0, 0, pointers, 0))
 
     def facts(self) -> dict[str, Any] | None:
         attribute, driver = self._driver.CUfunction_attribute, self._driver
@@ -62,11 +63,11 @@ class Stepper(ArrayStepper):
             "registers": attribute.CU_FUNC_ATTRIBUTE_NUM_REGS,
             "local_bytes": attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
         }
-        found = {name: _check(driver.cuFuncGetAttribute(which, self._kernel)) for name, which in names.items()}
-        blocks = _check(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(self._kernel, self._block, 0))
+        found = {name: check(driver.cuFuncGetAttribute(which, self._kernel)) for name, which in names.items()}
+        blocks = check(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(self._kernel, self._block, 0))
         most = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR
-        device = _check(driver.cuCtxGetDevice())
-        return {**found, "occupancy": blocks * self._block / _check(driver.cuDeviceGetAttribute(most, device))}
+        device = check(driver.cuCtxGetDevice())
+        return {**found, "occupancy": blocks * self._block / check(driver.cuDeviceGetAttribute(most, device))}
 
     def _next(self) -> Array:
         """Return the coming step's coefficients: computed in float64 and rounded once, as fastopt's are."""
@@ -75,32 +76,13 @@ class Stepper(ArrayStepper):
 
 
 @cache
-def _module(dtype: str) -> Any:
+def _kernel(rule: str, dtype: str) -> Any:
     from cuda.bindings import driver
 
-    from ...backends.cuda.launch import BLOCK, BLOCKS
+    from fastopt.backends.cuda.facts import device_facts
+    from fastopt.backends.cuda.launch import BLOCK, BLOCKS
 
-    device = _check(driver.cuCtxGetDevice())
-    attribute = driver.CUdevice_attribute
-    parts = (
-        attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-        attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-    )
-    major, minor = (_check(driver.cuDeviceGetAttribute(part, device)) for part in parts)
-    code = compile_twins(dtype, f"sm_{major}{minor}", block=BLOCK, blocks=BLOCKS[dtype])
-    return _check(driver.cuModuleLoadData(code))
-
-
-@cache
-def _kernel(dtype: str, name: str) -> Any:
-    from cuda.bindings import driver
-
-    return _check(driver.cuModuleGetFunction(_module(dtype), name.encode()))
-
-
-def _check(answer: Any) -> Any:
-    """Return what the driver gave behind its status."""
-    error, *values = answer
-    if error:
-        raise RuntimeError(f"CUDA: {error.name}")
-    return values[0] if values else None
+    architecture = "sm_" + str(device_facts()["compute_capability"]).replace(".", "")
+    code = compile_twin(get_rule(rule), dtype, architecture, block=BLOCK, blocks=BLOCKS[dtype])
+    module = check(driver.cuModuleLoadData(code))
+    return check(driver.cuModuleGetFunction(module, twin_name(get_rule(rule)).encode()))

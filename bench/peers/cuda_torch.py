@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ... import get_rule
-from ..cases import GpuCase
-from . import base
-from .base import Array, repeated
+from fastopt import get_rule
+from fastopt.bench.cases import GpuCase
+from fastopt.bench.contenders import base
+from fastopt.bench.contenders.base import Array, repeated
+
 from .torch import OPTIMIZERS
 
 __all__ = ["Stepper", "why_missing"]
 
 _CAPTURABLE = ("Adam", "AdamW", "RMSprop")
-"""Those that have to be told that they will be captured; the others count no steps, or cannot be."""
+"""Optimizers that need an option to be captured. The others count no steps, or cannot be captured."""
 
 
 def why_missing() -> str | None:
@@ -45,7 +46,7 @@ class Stepper(base.DeviceStepper):
         self._optimizer = getattr(torch.optim, name)([self._p], **get_rule(case.rule).hyper, **extra, **form)
         self._take: Callable[[], Any] = self._optimizer.step
         if compiled:
-            torch.compiler.reset()  # else a case would count as a change of the one before, and run uncompiled
+            torch.compiler.reset()  # without it torch takes a case for a change of the last one, and runs it uncompiled
             self._take = torch.compile(self._optimizer.step)
 
     def step(self) -> None:
@@ -79,14 +80,14 @@ class Stepper(base.DeviceStepper):
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for stepper in own:
-                stepper.step()  # makes its states, which must not be made anew in each replay
+                stepper.step()  # makes its states, which a replay must not make again
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             for stepper in own:
                 stepper.step()
         for stepper in own:
-            stepper.begin_anew()
+            stepper.reset()
         replay: Callable[[], None] = graph.replay
         return replay
 
@@ -97,8 +98,8 @@ class Stepper(base.DeviceStepper):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def begin_anew(self) -> None:
-        """Set parameters and states back to what they were before the first step."""
+    def reset(self) -> None:
+        """Reset parameters and states to their values before the first step."""
         import torch
 
         self._fill(self._p, self._start)

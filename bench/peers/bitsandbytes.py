@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ... import get_rule
-from ..cases import StepCase
-from .base import Array
+from fastopt import get_rule
+from fastopt.bench.cases import StepCase
+from fastopt.bench.contenders.base import Array
+
 from .torch import TensorStepper
 
 __all__ = ["Stepper"]
