@@ -1,12 +1,13 @@
-"""Saving and loading a training: one safetensors file, written beside the old one and then put in its place.
+"""Saving and loading a training: one safetensors file, written next to the old one and then moved to its place.
 
-The file holds each layer's weights and biases and each state of the optimizer as named tensors, and everything else
-(the model's and the optimizer's configuration, counts, position) as JSON in its header. Nothing is pickled.
+The file holds the weights and biases of each layer and each state of the optimizer as named tensors. Everything else
+(the configuration of model and optimizer, counts, position) is JSON in its header. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._errors import whole_number
 from ._files import replace_file
 from .nn import MLP
 from .optim import Optimizer
@@ -28,14 +30,14 @@ _OPTIMIZER = "optimizer/"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file held.
+    """The contents of a file.
 
     Attributes
     ----------
     model
         The model, with its weights.
     optimizer
-        What :meth:`Optimizer.load_state_dict` takes.
+        The argument for :meth:`Optimizer.load_state_dict`.
     extra
         The JSON value that was saved with them.
     arrays
@@ -51,7 +53,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, model: MLP, optimizer: Optimizer, *, extra: Any = None, arrays: Mapping[str, NDArray[Any]] | None = None
 ) -> None:
-    """Write model and optimizer to `path`. A file that is there already is replaced whole or not at all.
+    """Write model and optimizer to `path`. An existing file is replaced completely or not at all.
 
     Parameters
     ----------
@@ -60,14 +62,14 @@ def save_checkpoint(
     model, optimizer
         What to save.
     extra
-        Anything that JSON holds.
+        Anything that JSON can hold.
     arrays
         Further arrays by name.
 
     Raises
     ------
     OSError
-        It cannot be written (the disk is full, say); what was at `path` is still there.
+        The file cannot be written, because the disk is full, say; the previous file is still there.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -97,7 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     FileNotFoundError
         There is no such file.
     ValueError
-        It is truncated, or is no file of this kind.
+        The file is truncated, or not of this kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -109,14 +111,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path}: is no whole safetensors file ({error}); it may be truncated: use a backup"
+            f"{path}: is not a complete safetensors file ({error}); it may be truncated: use a backup"
         ) from error
     header = _header(path, metadata)
     try:
         return _assemble(header, tensors)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing in it; it was changed after saving, use a backup") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # a file may hold anything
         raise ValueError(f"{path}: its contents do not fit together ({error}); it was changed after saving") from error
 
 
@@ -124,9 +126,9 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[_FORMAT])
         version = header["version"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(
-            f"{path}: is a safetensors file, but none that fastopt saved; expected one such as RUN/model.safetensors"
+            f"{path}: is a safetensors file, but not one that fastopt saved; expected one such as RUN/{path.name}"
         ) from None
     if version != _VERSION:
         raise ValueError(f"{path}: got format version {version}, expected {_VERSION}; use the fastopt that saved it")
@@ -137,6 +139,10 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Ch
     model = MLP.from_config(header["model"])
     saved = dict(header["optimizer"])
     saved["hyper"] = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["hyper"].items()}
+    for count in ("step", "skipped"):
+        whole_number(f"optimizer.{count}", saved[count], least=0)
+    if not isinstance(saved["lr_scale"], (int, float)) or not 0 <= saved["lr_scale"] < math.inf:
+        raise ValueError(f"optimizer.lr_scale: got {saved['lr_scale']!r}, expected a finite number from 0")
     for name, view in model.layout.views(model.parameters).items():
         _fill(view, tensors.pop(_MODEL + name))
     saved["state"] = {state: np.empty_like(model.parameters) for state in saved["state"]}

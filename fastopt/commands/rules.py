@@ -1,28 +1,42 @@
-"""``fastopt rules``: what rules there are."""
+"""``fastopt rules``: the list of update rules, and the documentation of one."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import sys
+from collections.abc import Iterator
 from typing import Any
 
-from ..rules import RULES, Rule
+from ..rules import RULES, Rule, check_hyper
+from ..settings import find_rule
+from .options import hyper_text, option_name
 
 __all__ = ["add_parser", "run"]
+
+_SYMBOLS = "p parameter, g gradient, η lr, λ weight_decay; bytes per parameter in float32"
+
+_DECAY = {"l2": "g + λp replaces g", "decoupled": "p is multiplied by 1 − ηλ before the update"}
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "rules",
-        help="list the update rules",
-        description="List the update rules: equation, state, bytes read and written for each parameter, defaults.",
+        help="list the update rules, or explain one",
+        description="List the update rules: equation, state, bytes read and written per parameter, defaults. With a "
+        "name: explain that rule.",
     )
+    parser.add_argument("rule", nargs="?", metavar="NAME", help="a rule, or FILE.py:NAME for a rule of your own")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the rules, fewest states first."""
-    print("p parameter, g gradient, η lr, λ weight_decay; bytes a parameter in float32\n")
+    """Print the rules, those with the fewest states first; or one rule with everything that is known of it."""
+    if arguments.rule is not None:
+        print(_explain(find_rule(arguments.rule)))
+        return 0
+    print(f"{_SYMBOLS}; 'fastopt rules NAME' explains a rule\n")
     for rule in RULES.values():
         print(_describe(rule))
     return 0
@@ -30,6 +44,52 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe(rule: Rule) -> str:
     hyper = ", ".join(f"{name}={value}" for name, value in rule.hyper.items())
-    states = ", ".join(rule.states) or "none"
-    lines = [rule.name, f"    {rule.equation}", f"    state: {states}; {4 * rule.words_per_parameter()} bytes"]
+    lines = [rule.name, f"    {rule.equation}", f"    {_state(rule)}"]
     return "\n".join([*lines, f"    {hyper}; {rule.decay} decay", ""])
+
+
+def _state(rule: Rule) -> str:
+    return f"state: {', '.join(rule.states) or 'none'}; {4 * rule.words_per_parameter()} bytes"
+
+
+def _explain(rule: Rule) -> str:
+    return "\n".join(
+        [
+            rule.name,
+            "",
+            f"    {rule.equation}",
+            f"    {_state(rule)}",
+            f"    weight decay: {_DECAY[rule.decay]}",
+            "",
+            "hyper-parameters",
+            *_hyper(rule),
+            "",
+            _documentation(rule),
+            "",
+            _SYMBOLS,
+        ]
+    )
+
+
+def _hyper(rule: Rule) -> Iterator[str]:
+    width = max(map(len, rule.hyper))
+    for name, default in rule.hyper.items():
+        yield (
+            f"    {name:<{width}}  default {hyper_text(default):<9}  {_range(rule, name):<6}  "
+            f"on the command line {option_name(name)}{' X' * len(hyper_text(default).split())}"
+        )
+
+
+def _range(rule: Rule, name: str) -> str:
+    """Return the permitted values, as the rule's own check tells them apart."""
+    default = rule.hyper[name]
+    try:
+        check_hyper(rule, {name: (1.0,) * len(default) if isinstance(default, tuple) else 1.0})
+    except ValueError:
+        return "[0, 1)"
+    return "≥ 0"
+
+
+def _documentation(rule: Rule) -> str:
+    """Return the text that explains the rule."""
+    return inspect.getdoc(sys.modules[rule.update.__module__]) or ""
