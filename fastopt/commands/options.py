@@ -9,7 +9,7 @@ from typing import Any
 from ..options import Choice, Each, Flag, Option
 from ..rules import Rule
 
-__all__ = ["add_hyper_options", "add_option", "hyper_text", "option_name", "read_assignment", "read_hyper"]
+__all__ = ["add_hyper_options", "add_option", "hyper_text", "option_name", "read_hyper"]
 
 _HYPER = "hyper."
 """Prefix of hyper-parameters in the parsed arguments: no hyper-parameter has the name of anything else there."""
@@ -45,7 +45,7 @@ def add_option(group: Any, name: str, option: Option) -> None:
 
 
 def add_hyper_options(group: Any, rule: Rule, taken: Collection[str]) -> None:
-    """Add an option for each hyper-parameter of the rule whose name is not `taken` by another option."""
+    """Add an option for each hyper-parameter of the rule whose name is not `taken`, and ``--set`` for all of them."""
     for name, default in rule.hyper.items():
         if option_name(name) not in taken:
             group.add_argument(
@@ -56,6 +56,15 @@ def add_hyper_options(group: Any, rule: Rule, taken: Collection[str]) -> None:
                 metavar="X",
                 help=f"default: {hyper_text(default)}",
             )
+    hidden = [name for name in rule.hyper if option_name(name) in taken]
+    needed = f"; needed for {', '.join(hidden)}, since other options have these names" if hidden else ""
+    group.add_argument(
+        "--set",
+        type=_read_assignment,
+        action="append",
+        metavar="NAME=X[,Y]",
+        help=f"set any hyper-parameter of the rule by its name{needed}",
+    )
 
 
 def hyper_text(value: float | tuple[float, ...]) -> str:
@@ -76,7 +85,7 @@ def read_hyper(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**own, **dict(given.get("set", []))}
 
 
-def read_assignment(text: str) -> tuple[str, Any]:
+def _read_assignment(text: str) -> tuple[str, Any]:
     """Return name and value of ``NAME=X`` or ``NAME=X,Y``."""
     name, _, value = text.partition("=")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..rules import RULES, Rule, check_hyper
 from ..settings import find_rule
-from .options import hyper_text, option_name
+from .options import hyper_text
 
 __all__ = ["add_parser", "run"]
 
@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the rules, those with the fewest states first; or one rule with everything that is known of it."""
     if arguments.rule is not None:
-        print(_explain(find_rule(arguments.rule)))
+        print(_explain(arguments.rule))
         return 0
     print(f"{_SYMBOLS}; 'fastopt rules NAME' explains a rule\n")
     for rule in RULES.values():
@@ -52,7 +52,8 @@ def _state(rule: Rule) -> str:
     return f"state: {', '.join(rule.states) or 'none'}; {4 * rule.words_per_parameter()} bytes"
 
 
-def _explain(rule: Rule) -> str:
+def _explain(spec: str) -> str:
+    rule = find_rule(spec)
     return "\n".join(
         [
             rule.name,
@@ -61,7 +62,7 @@ def _explain(rule: Rule) -> str:
             f"    {_state(rule)}",
             f"    weight decay: {_DECAY[rule.decay]}",
             "",
-            "hyper-parameters",
+            f"hyper-parameters ('fastopt train --rule {spec} --help' shows their options)",
             *_hyper(rule),
             "",
             _documentation(rule),
@@ -74,10 +75,7 @@ def _explain(rule: Rule) -> str:
 def _hyper(rule: Rule) -> Iterator[str]:
     width = max(map(len, rule.hyper))
     for name, default in rule.hyper.items():
-        yield (
-            f"    {name:<{width}}  default {hyper_text(default):<9}  {_range(rule, name):<6}  "
-            f"on the command line {option_name(name)}{' X' * len(hyper_text(default).split())}"
-        )
+        yield f"    {name:<{width}}  {_range(rule, name):<7} default {hyper_text(default)}"
 
 
 def _range(rule: Rule, name: str) -> str:

@@ -15,7 +15,7 @@ from ..options import Option, Text, Whole
 from ..rules import RULES
 from ..run import MODEL_FILE, Run, new_folder
 from ..settings import Settings, find_rule
-from .options import add_hyper_options, add_option, hyper_text, option_name, read_assignment, read_hyper
+from .options import add_hyper_options, add_option, hyper_text, option_name, read_hyper
 
 __all__ = ["add_parser", "run"]
 
@@ -104,13 +104,6 @@ def _prepare(group: Any, taken: set[str], arguments: Sequence[str]) -> str:
     rule = find_rule(_chosen_rule(arguments))
     group.title = f"hyper-parameters of the rule {rule.name}"
     add_hyper_options(group, rule, taken)
-    group.add_argument(
-        "--set",
-        type=read_assignment,
-        action="append",
-        metavar="NAME=X[,Y]",
-        help="any hyper-parameter of the rule by its name, also one that has the name of another option",
-    )
     return f"the hyper-parameters of {rule.name} are {', '.join(rule.hyper)}"
 
 
