@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,10 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Checkpoint:
-    model = MLP.from_config(header["model"])
+    config = header["model"]
+    for layer, shape in enumerate(pairwise(config["sizes"])):  # before a damaged number takes all memory
+        _check_shape(tensors[f"{_MODEL}layers.{layer}.weight"], config["dtype"], shape)
+    model = MLP.from_config(config)
     saved = dict(header["optimizer"])
     saved["hyper"] = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["hyper"].items()}
     for count in ("step", "skipped"):
@@ -153,6 +157,10 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Ch
 
 
 def _fill(view: NDArray[Any], values: NDArray[Any]) -> None:
-    if values.dtype != view.dtype or values.shape != view.shape:
-        raise ValueError(f"a tensor is {values.dtype} {values.shape}, expected {view.dtype} {view.shape}")
+    _check_shape(values, view.dtype.name, view.shape)
     view[...] = values
+
+
+def _check_shape(values: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if values.dtype.name != dtype or values.shape != shape:
+        raise ValueError(f"a tensor is {values.dtype} {values.shape}, expected {dtype} {shape}")

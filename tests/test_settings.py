@@ -158,6 +158,18 @@ def test_the_file_of_a_rule_is_all_that_precedes_the_last_py(path, tmp_path):
         assert Settings(rule=spec).make_optimizer(Settings(hidden=()).make_model(digits())).rule.name == "three"
 
 
+def test_a_file_is_run_once_and_again_after_a_change(tmp_path):
+    file, runs = tmp_path / "own.py", tmp_path / "runs"
+    count = f"from pathlib import Path\nwith Path({str(runs)!r}).open('a') as runs: runs.write('.')\n"
+    file.write_text(RULE + count, encoding="utf-8")
+    first = load_rule(str(file))
+    assert load_rule(f"{file}:three") is first
+    assert runs.read_text() == "."
+    file.write_text(RULE.replace("lr=0.01", "lr=0.025") + count, encoding="utf-8")
+    assert load_rule(str(file)).hyper["lr"] == 0.025
+    assert runs.read_text() == ".."
+
+
 def test_a_name_with_py_in_it_is_no_file():
     with pytest.raises(ValueError, match=r"unknown rule 'my\.python/adam'"):
         Settings(rule="my.python/adam")
