@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from ._errors import whole_number
 from ._files import is_leftover, remove_leftovers, replace_file
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from .nn import EpochResult, Position, Training
+from .options import Number, Whole
 from .plots import plot_history
 from .settings import Settings
 
@@ -99,7 +99,8 @@ class Run:
         optimizer = settings.make_optimizer(model, threads)
         with _blamed_on(folder):
             optimizer.load_state_dict(saved.checkpoint.optimizer)
-            training = _training(settings, parts, saved.standardiser, model, optimizer, saved.position)
+        training = _training(settings, parts, saved.standardiser, model, optimizer, saved.position)
+        with _blamed_on(folder):
             _check_position(training)
         remove_leftovers(folder)
         return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint)
@@ -177,15 +178,9 @@ class SavedModel:
             shape = getattr(self.standardiser, name).shape
             if shape != (inputs,):
                 raise ValueError(f"standardiser/{name}: got shape {shape}, the model has {inputs} inputs")
-        for name in ("epoch", "step", "rows"):
-            whole_number(f"position.{name}", getattr(self.position, name), least=0)
-        if self.position.correct is not None:
-            whole_number("position.correct", self.position.correct, least=0)
-        for name, value in (("loss_sum", self.position.loss_sum), ("seconds", self.position.seconds)):
-            if not isinstance(value, (int, float)):
-                raise TypeError(f"position.{name}: got {value!r}, expected a number")
+        _check_numbers("position", self.position)
         for result in self.history:
-            _check_result(result)
+            _check_numbers("history", result)
 
 
 def load_model(folder: Path) -> SavedModel:
@@ -263,11 +258,13 @@ def _names(what: str, values: Any) -> tuple[str, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _check_result(result: EpochResult) -> None:
-    for name, value in asdict(result).items():
-        optional = name in ("train_accuracy", "test_loss", "test_accuracy")
-        if not (isinstance(value, (int, float)) or (optional and value is None)):
-            raise TypeError(f"history.{name}: got {value!r}, expected a number")
+def _check_numbers(what: str, record: Position | EpochResult) -> None:
+    """Raise TypeError or ValueError unless every field is a number, a count where it counts something."""
+    for name, value in asdict(record).items():
+        if value is None and name in ("correct", "train_accuracy", "test_loss", "test_accuracy"):
+            continue
+        values = Whole(0) if name in ("epoch", "step", "rows", "correct") else Number("a number", lambda number: True)
+        values.check(f"{what}.{name}", value)
 
 
 def _check_position(training: Training) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 import fastopt.run
 from fastopt._files import is_leftover, replace_file
 from fastopt.cli import main
+from fastopt.commands import predict
 from fastopt.nn import EpochResult
 from fastopt.plots import draw_history
 from fastopt.run import MODEL_FILE, Run, load_model
@@ -220,23 +222,21 @@ def _with(whole, folder, place, value):
     save_file(load_file(whole / "run" / MODEL_FILE), folder / MODEL_FILE, metadata=metadata)
 
 
-def test_a_changed_value_in_a_run_file_is_one_sentence(whole, tmp_path, capsys):
+def test_a_changed_value_in_a_run_file_is_one_sentence(whole, tmp_path):
     places = [place for place in _places(_header(whole / "run" / MODEL_FILE)) if place]
     assert len(places) > 60
     refused = []
-    data = str(whole / "table.csv")
+    arguments = Namespace(model=tmp_path, data=str(whole / "table.csv"), out=tmp_path / "predictions.csv")
     for place in places:
         for value in _VALUES:
             _with(whole, tmp_path, place, value)
-            status = main(["predict", str(tmp_path), data, "--out", str(tmp_path / "p.csv")])
-            err = capsys.readouterr().err
-            assert (status, err.count("\n")) in ((0, 0), (1, 1)), (place, value, err)
-            try:
-                Run.resume(tmp_path)
-            except (ValueError, TypeError, OSError) as error:
-                refused.append(str(error))
+            for use in (lambda: Run.resume(tmp_path), lambda: predict.run(arguments)):
+                try:
+                    use()
+                except (ValueError, TypeError, OSError) as error:
+                    refused.append(str(error))
     assert not [message for message in refused if "\n" in message]
-    assert len(refused) > len(places) * len(_VALUES) / 2
+    assert len(refused) > len(places) * len(_VALUES)
 
 
 POSITIONS = {
