@@ -14,7 +14,8 @@ from safetensors.numpy import load, load_file, save_file
 
 from fastopt import MLP, RULES, Optimizer
 from fastopt.checkpoint import load_checkpoint, save_checkpoint
-from fastopt.run import MODEL_FILE, Run, load_model
+from fastopt.run import Run
+from fastopt.saved_run import MODEL_FILE, load_model
 from fastopt.settings import Settings
 
 SEGMENTS = ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")

@@ -22,7 +22,7 @@ from fastopt import RULES, __version__
 from fastopt.backends import BACKENDS, get_backend, why_missing
 from fastopt.cli import main
 from fastopt.data import digits, load, split
-from fastopt.run import load_model
+from fastopt.saved_run import load_model
 
 LABELS = np.array(["ant", "bee", "cat"])
 FIGURES = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "samples_per_second", "lr"]

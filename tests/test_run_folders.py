@@ -20,7 +20,8 @@ from fastopt.cli import main
 from fastopt.commands import predict
 from fastopt.nn import EpochResult
 from fastopt.plots import draw_history
-from fastopt.run import MODEL_FILE, Run, load_model
+from fastopt.run import Run
+from fastopt.saved_run import MODEL_FILE, load_model
 from fastopt.settings import Settings
 
 SMALL = Settings(epochs=1, hidden=(), backend="reference")

@@ -14,7 +14,7 @@ from fastopt import RULES
 from fastopt.cli import main
 from fastopt.data import digits
 from fastopt.rules.user_file import load_rule
-from fastopt.run import load_model
+from fastopt.saved_run import load_model
 from fastopt.settings import Settings
 
 WRONG = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._files import replace_file
 from ..data import Dataset, align_classes, load_inputs
-from ..run import SavedModel, load_model
+from ..saved_run import SavedModel, load_model
 
 __all__ = ["add_parser", "run"]
 

@@ -13,7 +13,8 @@ from typing import Any
 from ..nn import GETTING_READY, EpochResult, ProgressBar, Waiting, stop_on_interrupt
 from ..options import Option, Text, Whole
 from ..rules import RULES
-from ..run import MODEL_FILE, Run, new_folder
+from ..run import Run, new_folder
+from ..saved_run import MODEL_FILE
 from ..settings import Settings, find_rule
 from .options import add_hyper_options, add_option, hyper_text, option_name, read_hyper
 
