@@ -76,7 +76,7 @@ class Settings:
         "identity",
         "model",
         Choice("activation", ACTIVATIONS),
-        "activation of the last layer; other than identity only with --loss mean_squared_error",
+        "activation of the last layer, which has to be identity unless --loss is mean_squared_error",
     )
     loss: str | None = setting(
         None,
@@ -111,7 +111,7 @@ class Settings:
         None,
         "optimizer",
         Choice("backend", BACKENDS),
-        "implementation to train with; cuda uses a GPU",
+        "implementation to train with, where cuda uses a GPU",
         default_text="numba, or c where Numba is missing",
     )
     epochs: int = setting(20, "training", Whole(0), "passes over the training data")
@@ -122,7 +122,7 @@ class Settings:
         "shuffle",
         "training",
         Choice("sampling", SAMPLING),
-        "order of the rows in an epoch, where random draws with replacement",
+        "order of the rows in an epoch; random draws them with replacement",
     )
     schedule: str = setting(
         "constant", "training", Choice("schedule", SCHEDULES), "course of the learning rate over the epochs"

@@ -108,7 +108,7 @@ def _reader(option: Option) -> Callable[[str], Any]:
 def _help(option: Option) -> str:
     text = option.help
     if isinstance(option.values, Choice) and not option.values.own:
-        text += f": {option.values.expected}"
+        text += f"; one of {option.values.expected}"
     default = option.default_text or _default_text(option.default)
     return (text + (f" (default: {default})" if default else "")).replace("%", "%%")
 
