@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from fastopt import Rule
+from fastopt.rules import PRELUDE_NUMBERS, RULES, Sweep, prelude
+from fastopt.translate import Functions
 
-__all__ = ["check", "compile_twin", "rule_source", "twin_name"]
+__all__ = ["TWINS", "check", "compile_twin", "rule_source", "twin_name"]
 
 _HERE = Path(__file__).parent
 
@@ -21,25 +22,54 @@ _ARITHMETIC = ("--fmad=false", "--ftz=true", "--prec-div=true", "--prec-sqrt=tru
 """The options that fastopt's own kernels are compiled with."""
 
 
+TWINS = tuple(name for name, rule in RULES.items() if rule.is_local and len(rule.states) <= 3)
+"""The rules that have a twin: one sweep without sums, and as many states as the kernel has arguments for."""
+
+_RULE = """
+struct {name}_update {{
+    enum {{ STATES = {states}, COUNT = {count} }};
+    INLINE void update(REAL *p, REAL g, REAL *s, const REAL *c)
+    {{
+        {scaled_of}
+        {function}({arguments});
+    }}
+}};
+KERNEL({name})
+"""
+
+
 def twin_name(rule: Rule) -> str:
-    """Return the name of the kernel: that of the rule's update, which rules may share."""
-    return str(rule.update.__name__)
+    """Return the name of the kernel: that of the rule's sweep, which rules may share."""
+    return rule.stages[0].name
 
 
 def rule_source(rule: Rule) -> str:
-    """Return the C source of a rule's update, in the macros of ``twin.cu``: ``RULE_2(adam, 6, exp_avg, exp_avg_sq) …``.
+    """Return the source of a local rule and of the prelude, translated from their functions, for ``twin.cu``.
 
     Raises
     ------
     LookupError
-        The checkout has no C source for it.
+        It is none of `TWINS`.
     """
-    definition = re.compile(rf"^RULE_\d\({twin_name(rule)},.*?^}}\n", re.DOTALL | re.MULTILINE)
-    for file in sorted((_HERE.parent / "csrc" / "rules").glob("*.inc")):
-        found = definition.search(file.read_text(encoding="utf-8"))
-        if found:
-            return found[0]
-    raise LookupError(f"csrc/rules has no C source of rule {rule.name}")
+    sweep = rule.stages[0]
+    if rule.name not in TWINS or not isinstance(sweep, Sweep):
+        raise LookupError(f"rule {rule.name} has no twin in CUDA C; these have one: {', '.join(TWINS)}")
+    functions, first = Functions(), len(PRELUDE_NUMBERS)
+    scaled, decayed = functions.add(prelude.scaled), functions.add(prelude.decayed, ("p", "g"))
+    function = functions.add(sweep.update, sweep.writes)
+    states = [f"s[{k}]" for k in range(len(sweep.states))]
+    numbers = [f"c[{first + k}]" for k in range(len(sweep.numbers))]
+    results = ["p", *(f"&{state}" for state in states)]
+    names = {name: f"NAMED({name})" for name in (scaled, decayed, function)}
+    return "\n".join(functions.text) + _RULE.format(
+        name=sweep.name,
+        states=len(states),
+        count=first + len(numbers),
+        scaled_of=f"g = {names[scaled]}(g, c[GRAD_SCALE], c[CLIP_VALUE]);\n        "
+        f"{names[decayed]}(*p, g, c[WEIGHT_DECAY], c[DECAY_FACTOR], p, &g);",
+        function=names[function],
+        arguments=", ".join(("*p", "g", *states, *numbers, *results)),
+    )
 
 
 def compile_twin(rule: Rule, dtype: str, architecture: str, *, block: int, blocks: int) -> bytes:

@@ -1,24 +1,31 @@
-"""Writing a file so that what was there before stays whole until the new one is."""
+"""Writing a file so that the previous one stays whole until the new one is; and what killed programs left of that."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["is_leftover", "remove_leftovers", "replace_file"]
+
+_TEMPORARY = re.compile(r"\..+\.(?P<host>[^.]*)\.(?P<process>\d+)\.tmp")
 
 
 def replace_file(path: Path, write: Callable[[Path], None], advice: str = "make room, or write elsewhere") -> None:
-    """Have `write` make a file beside `path`, then put it in its place. It gets the permissions of any new file.
+    """Call `write` with a temporary file in the same folder, then move that file to `path`.
+
+    The file gets the permissions of any new file. Temporary files that killed programs left in the folder are removed.
 
     Raises
     ------
     OSError
-        It cannot be written (the disk is full, say); what was at `path` is still there.
+        The file cannot be written, because the disk is full, say; the previous file is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    remove_leftovers(path.parent)
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode & 0o777
@@ -31,5 +38,38 @@ def replace_file(path: Path, write: Callable[[Path], None], advice: str = "make 
         kept = "; the file that was there is untouched" if path.exists() else ""
         raise OSError(f"{path}: cannot be written: {error}{kept}; {advice}") from error
     finally:
-        with suppress(OSError):  # it is in place already, or there never was one
+        with suppress(OSError):  # it was moved, or never made
             temporary.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether `path` is a temporary file of :func:`replace_file` whose process has died.
+
+    Processes of other machines, which a shared folder may be written by, are taken to be alive.
+    """
+    name = _TEMPORARY.fullmatch(path.name)
+    return name is not None and name["host"] == _host() and not _is_alive(int(name["process"]))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose processes have died."""
+    with suppress(OSError):  # no such folder, or not ours to change: writing into it says so
+        for path in folder.iterdir():
+            if is_leftover(path):
+                path.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return re.sub(r"\W", "-", platform.node())
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # signal 0 asks on POSIX only; elsewhere it may end the process
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -320,7 +320,7 @@ def table(tmp_path):
 
 
 def test_the_command_line_trains_and_resumes_to_the_same_bits(table, tmp_path, capsys):
-    from fastopt.runs import load_model
+    from fastopt.runs.saved_run import load_model
 
     def train(*words):
         assert main(["train", "--quiet", *map(str, words)]) == 0

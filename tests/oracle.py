@@ -216,8 +216,8 @@ def lamb(
 ) -> Array:
     """r = m̂/(√v̂ + ε) with the moments of `adam`;  u = r + λ·p;  p ← p − η·(‖p‖/‖u‖)·u for one layer.
 
-    Source: You et al., "Large batch optimization for deep learning" (arXiv:1904.00962), Algorithm 2, φ the identity. The
-    ratio of norms is 1 where one of them is 0, as in the authors' code.
+    Source: You et al., "Large batch optimization for deep learning" (arXiv:1904.00962), Algorithm 2, φ the identity.
+    The ratio of norms is 1 where one of them is 0, as in the authors' code.
     """
     beta1, beta2 = betas
     m = beta1 * _read(state, "exp_avg", p) + (1 - beta1) * g
@@ -269,8 +269,8 @@ def prodigy(
     d₊ = max(d, r/‖s‖₁);  p ← p − γd·(m/(√v + dε) + λp);  γ = η·√(1 − β₂ᵗ)/(1 − β₁ᵗ).
 
     Source: Mishchenko and Defazio, "Prodigy" (arXiv:2306.06101), Algorithm 4. Its factors (1 − √β₂) on r and s cancel.
-    r and s are both divided by the first d, which keeps them in range, as in the authors' code; the bias correction, the
-    factor on the estimate and decoupled decay are that code's options `use_bias_correction`, `d_coef` and
+    r and s are both divided by the first d, which keeps them in range, as in the authors' code; the bias correction,
+    the factor on the estimate and decoupled decay are that code's options `use_bias_correction`, `d_coef` and
     `weight_decay`.
     """
     beta1, beta2 = betas

@@ -13,7 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import load, load_file, save_file
 
 from fastopt import MLP, RULES, Optimizer
-from fastopt.runs import MODEL_FILE, Run, Settings, load_checkpoint, load_model, save_checkpoint
+from fastopt.runs.checkpoint import load_checkpoint, save_checkpoint
+from fastopt.runs.run import Run
+from fastopt.runs.saved_run import MODEL_FILE, load_model
+from fastopt.runs.settings import Settings
 
 SEGMENTS = ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")
 
@@ -102,24 +105,29 @@ def _changed(change):
     return damage
 
 
+_INCOMPLETE = "not a complete safetensors file"
+
 DAMAGE = {
-    "empty": (_truncated(0), "no whole safetensors file"),
-    "truncated in the length": (_truncated(7), "no whole safetensors file"),
-    "truncated behind the length": (_truncated(8), "no whole safetensors file"),
-    "truncated in the header": (_truncated(300), "no whole safetensors file"),
-    "truncated in the tensors": (_truncated(-200), "no whole safetensors file"),
-    "truncated by one byte": (_truncated(-1), "no whole safetensors file"),
-    "a byte too many": (lambda path: path.write_bytes(path.read_bytes() + b"x"), "no whole safetensors file"),
-    "random bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)), "no whole safetensors file"),
-    "text": (lambda path: path.write_text("epoch,loss\n" * 40), "no whole safetensors file"),
-    "another program's": (lambda path: save_file({"w": np.zeros(3)}, path), "none that fastopt saved"),
+    "empty": (_truncated(0), _INCOMPLETE),
+    "truncated in the length": (_truncated(7), _INCOMPLETE),
+    "truncated behind the length": (_truncated(8), _INCOMPLETE),
+    "truncated in the header": (_truncated(300), _INCOMPLETE),
+    "truncated in the tensors": (_truncated(-200), _INCOMPLETE),
+    "truncated by one byte": (_truncated(-1), _INCOMPLETE),
+    "a byte too many": (lambda path: path.write_bytes(path.read_bytes() + b"x"), _INCOMPLETE),
+    "random bytes": (
+        lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)),
+        "not a complete safetensors file",
+    ),
+    "text": (lambda path: path.write_text("epoch,loss\n" * 40), _INCOMPLETE),
+    "another program's": (lambda path: save_file({"w": np.zeros(3)}, path), "not one that fastopt saved"),
     "another program's, with metadata": (
         lambda path: save_file({"w": np.zeros(3)}, path, metadata={"fastopt": "{"}),
-        "none that fastopt saved",
+        "not one that fastopt saved",
     ),
-    "a header that is a list": (_changed(lambda h, t: [1]), "none that fastopt saved"),
+    "a header that is a list": (_changed(lambda h, t: [1]), "not one that fastopt saved"),
     "another version": (_changed(lambda h, t: h.update(version=2)), "got format version 2, expected 1"),
-    "no version": (_changed(lambda h, t: h.pop("version") and None), "none that fastopt saved"),
+    "no version": (_changed(lambda h, t: h.pop("version") and None), "not one that fastopt saved"),
     "no model": (_changed(lambda h, t: h.pop("model") and None), "'model' is missing"),
     "no optimizer": (_changed(lambda h, t: h.pop("optimizer") and None), "'optimizer' is missing"),
     "a model of another kind": (_changed(lambda h, t: h.update(model=None)), "do not fit together"),
@@ -269,7 +277,7 @@ def test_an_interrupt_while_saving_leaves_the_file_saved_before(tmp_path, monkey
 def test_a_text_that_cannot_be_written_leaves_the_model_saved(name, tmp_path):
     run = Run.start(tmp_path / "run", Settings(epochs=1, hidden=()))
     (run.folder / name).mkdir()
-    with pytest.raises(OSError, match=rf"{name}: cannot be written: .*model\.safetensors beside it is saved"):
+    with pytest.raises(OSError, match=rf"{name}: cannot be written: .*model\.safetensors is saved"):
         run.save()
     assert load_model(run.folder).position == run.training.position
 
@@ -310,7 +318,7 @@ def table(tmp_path_factory):
 OPTIONS = {
     "sgd": {"rule": "sgd", "hyper": {"lr": 0.1}},
     "momentum": {"rule": "momentum", "hyper": {"lr": 0.05, "momentum": 0.8, "dampening": 0.3}},
-    "adam": {"rule": "adam", "hyper": {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.125}, "decay_bias": False},
+    "adam": {"rule": "adam", "hyper": {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.125}, "bias_decay": False},
     "random": {"sampling": "random"},
     "max_norm": {"max_norm": 0.1, "dtype": "float64"},
     "max_segment_norm": {"max_segment_norm": 0.1, "standardise": False},

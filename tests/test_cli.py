@@ -22,7 +22,7 @@ from fastopt import RULES, __version__
 from fastopt.backends import BACKENDS, get_backend, why_missing
 from fastopt.cli import main
 from fastopt.data import digits, load, split
-from fastopt.runs import load_model
+from fastopt.runs.saved_run import load_model
 
 LABELS = np.array(["ant", "bee", "cat"])
 FIGURES = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "samples_per_second", "lr"]
@@ -171,7 +171,7 @@ def test_every_option_reaches_the_settings(ok):
         "data": None, "target": None, "regression": False, "test": None, "test_fraction": 0.3, "standardise": False,
         "hidden": [9, 8], "activation": "tanh", "output_activation": "sigmoid", "loss": "mean_squared_error",
         "init": "glorot", "dtype": "float64", "kink": 0.5, "rule": "adamw", "hyper": {"lr": 0.01, "betas": [0.8, 0.9]},
-        "decay_bias": False, "clip_value": 3.0, "max_norm": 2.0, "max_segment_norm": 4.0, "skip_nonfinite": True,
+        "bias_decay": False, "clip_value": 3.0, "max_norm": 2.0, "max_segment_norm": 4.0, "skip_nonfinite": True,
         "backend": "reference", "epochs": 1, "batch_size": None, "sampling": "random", "schedule": "linear", "seed": 4,
     }  # fmt: skip
     saved = load_model(Path("run"))
@@ -202,7 +202,7 @@ def test_steps_that_are_left_out_are_reported(cli):
     arguments = ("train", "--rule", "sgd", "--lr", 1e30, "--skip-nonfinite", "--epochs", 2)
     status, out, err = cli(*arguments)
     skipped = load_model(Path("runs/digits")).checkpoint.optimizer["skipped"]
-    assert (status, err) == (0, f"{skipped} steps left out: their gradient was not finite\n")
+    assert (status, err) == (0, f"{skipped} steps skipped: their gradient was not finite\n")
     assert 80 < skipped < 90
     assert "train loss nan" in out
 
@@ -453,7 +453,7 @@ def test_resume_adds_epochs_in_the_same_bits(ok):
 def test_resuming_a_finished_run_changes_nothing(epochs, ok):
     ok("train", "--epochs", 2, "--out", "run", "--quiet")
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
-    assert ok("train", "--resume", "run", "--quiet", *epochs).startswith("run: all 2 epochs are done; ask for more")
+    assert ok("train", "--resume", "run", "--quiet", *epochs).startswith("run: all 2 epochs are done; train longer")
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
 
 
@@ -465,7 +465,7 @@ def test_the_model_is_as_readable_as_any_new_file(ok):
     assert Path("run/model.safetensors").stat().st_mode == Path("any").stat().st_mode
 
 
-_INTERRUPTED = r"interrupted; saved in (.+)\. Go on with: fastopt train --resume \1\n"
+_INTERRUPTED = r"interrupted; saved in (.+); continue with: fastopt train --resume \1\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C of another process is a signal of POSIX")

@@ -163,19 +163,19 @@ TRAIN = [
     (("--sampling", "shufle"), "unknown sampling 'shufle': did you mean 'shuffle'?"),
     (("--schedule", "cosin"), "unknown schedule 'cosin': did you mean 'cosine'?"),
     (("--backend", "nunba"), "unknown backend 'nunba': did you mean 'numba'?"),
-    (("--dtype", "float16"), "dtype: got 'float16', expected 'float32' or 'float64'"),
+    (("--dtype", "float16"), "unknown dtype 'float16': did you mean 'float64'? known are float32, float64"),
     # numbers
     (("--lr", -1), "adam: got lr=-1.0, expected a number that is not negative"),
     (("--lr", "nan"), "adam: got lr=nan, expected a finite number"),
     (("--lr", "inf"), "adam: got lr=inf"),
     (("--betas", 0.9, 1), "betas"),
-    (("--momentum", 0.9), "unknown hyper-parameter of adam 'momentum': known are betas, eps, lr, weight_decay"),
+    (("--set", "momentum=0.9"), "unknown hyper-parameter of adam 'momentum': known are betas, eps, lr, weight_decay"),
     (("--set", "weight_deacy=1"), "did you mean 'weight_decay'?"),
     (("--set", "lr=1,2"), "adam: got lr=(1.0, 2.0), expected one number"),
     (("--batch-size", 1439), "batch_size: got 1439, expected at most 1438, the rows of the training data"),
     (("--batch-size", 0), "batch_size: got 0, expected a whole number from 1"),
-    (("--hidden", 0), "sizes[1]: got 0, expected a whole number from 1"),
-    (("--hidden", 8, -3), "sizes[2]: got -3"),
+    (("--hidden", 0), "hidden[0]: got 0, expected a whole number from 1"),
+    (("--hidden", 8, -3), "hidden[1]: got -3"),
     (("--epochs", -1), "epochs: got -1, expected a whole number from 0"),
     (("--seed", -1), "seed: got -1"),
     (("--seed", 1 << 64), f"seed: got {1 << 64}"),
@@ -202,9 +202,9 @@ TRAIN = [
     (("--out", "notes.txt/run"), "notes.txt"),
     (("--resume", "nothing"), "nothing: there is no run here; expected a folder with model.safetensors in it"),
     (("--resume", "none"), "none: there is no run here"),
-    (("--resume", "cut"), "cut/model.safetensors: is no whole safetensors file"),
-    (("--resume", "noise"), "noise/model.safetensors: is no whole safetensors file"),
-    (("--resume", "foreign"), "is a safetensors file, but none that fastopt saved"),
+    (("--resume", "cut"), "cut/model.safetensors: is not a complete safetensors file"),
+    (("--resume", "noise"), "noise/model.safetensors: is not a complete safetensors file"),
+    (("--resume", "foreign"), "is a safetensors file, but not one that fastopt saved"),
     (("--resume", "run", "--lr", 1, "--out", "x"), "leave out --lr, --out, or start a new run"),
     (("--resume", "run", "--no-standardise", "--no-bias-decay"), "--no-bias-decay, --no-standardise,"),
     (("--resume", "run", "--batch-size", "all"), "leave out --batch-size,"),
@@ -227,14 +227,14 @@ def test_a_literal_in_a_rule_of_ones_own(fails):
 
 PREDICT = [
     ("nothing", "good.npz", "nothing: there is no run here"),
-    ("cut", "good.npz", "is no whole safetensors file"),
+    ("cut", "good.npz", "is not a complete safetensors file"),
     ("run", "nowhere.npz", "nowhere.npz: no such file"),
-    ("run", "wide.npz", "wide.npz: got 4 features a row, expected 3, the model's"),
+    ("run", "wide.npz", "wide.npz: got 4 features per row, expected 3, the model's"),
     ("run", "nan_alone.npz", "NaN"),
     ("run", "targets.npz", "targets: got the label '5', expected only labels seen in training"),
     ("run", "real.npz", "real: got targets for regression, expected targets for classification"),
     ("run", "empty.npz", "empty: got no data"),
-    ("values_run", "pairs.npz", "pairs: got 2 targets a row, expected 1, the model's"),
+    ("values_run", "pairs.npz", "pairs: got 2 targets per row, expected 1, the model's"),
 ]
 
 
@@ -252,8 +252,14 @@ def test_predict_into_a_folder_that_is_not_there(fails):
     [
         (("--betas", 0.9), "argument --betas: expected 2 arguments"),
         (("--lr", "x"), "argument --lr: invalid float value: 'x'"),
-        (("--epochs", 1.5), "argument --epochs: invalid int value: '1.5'"),
-        (("--batch-size", "x"), "argument --batch-size: got 'x', expected a whole number or 'all'"),
+        (("--epochs", 1.5), "argument --epochs: got '1.5', expected a whole number from 0"),
+        (("--batch-size", "x"), "argument --batch-size: got 'x', expected a whole number from 1, or 'all'"),
+        (
+            ("--momentum", 0.9),
+            "unknown option --momentum: the hyper-parameters of adam are lr, betas, eps",
+        ),
+        (("--epoch", 3), "unknown option --epoch: did you mean --epochs?"),
+        (("extra",), "unexpected argument 'extra'"),
         (("--set", "x"), "argument --set: got 'x', expected NAME=NUMBER"),
         (("--set", "x=y"), "argument --set: got 'x=y', expected NAME=NUMBER"),
     ],
@@ -262,7 +268,7 @@ def test_arguments_that_cannot_be_read_exit_with_2(arguments, words, fails):
     assert words in fails("train", *arguments, status=2)
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--nothing"], ["rules", "adam"]])
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--nothing"], ["rules", "adam", "sgd"]])
 def test_unknown_commands_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)

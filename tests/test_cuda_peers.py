@@ -14,7 +14,6 @@ from test_cuda_bench import each_architecture, each_dtype, gpu_results, gpu_row,
 from fastopt import RULES
 from fastopt.bench.cases import GpuCase, TrainCase
 from fastopt.bench.results import Results, new_results
-from fastopt.bench.roof import ROOFS
 from fastopt.bench.rounds import left_out
 from fastopt.bench.rows import Row
 
@@ -37,17 +36,16 @@ def twin_ptx():
     return compiled
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_every_rule_has_c_source(rule):
-    source = twin.rule_source(rule)
-    assert source.startswith(f"RULE_{len(rule.states)}({twin.twin_name(rule)}, ")
-    assert source.count("RULE_") == 1
-    assert source.endswith("}\n")
+@pytest.mark.parametrize("name", twin.TWINS)
+def test_a_rule_is_translated_with_the_prelude(name):
+    source = twin.rule_source(RULES[name])
+    assert source.count("struct ") == source.count("KERNEL(") == 1
+    assert "NAMED(scalar_prelude_scaled)(g, c[GRAD_SCALE], c[CLIP_VALUE])" in source
 
 
-def test_a_rule_without_c_source_is_an_error():
-    with pytest.raises(LookupError, match="csrc/rules has no C source of rule roof_2"):
-        twin.rule_source(ROOFS[2])
+def test_a_rule_without_a_twin_is_an_error():
+    with pytest.raises(LookupError, match=r"rule lamb has no twin in CUDA C; these have one: .*adam"):
+        twin.rule_source(RULES["lamb"])
 
 
 @needs_compiler
@@ -56,7 +54,7 @@ def test_a_rule_without_c_source_is_an_error():
 def test_kernels_in_cuda_c_do_what_ours_do(dtype, architecture, twin_ptx):
     """Vectors in one piece, the rule's own operations for each element, no float64 in float32, no local memory."""
     width, bits = (4, 32) if dtype == "float32" else (2, 64)
-    for rule in RULES.values():
+    for rule in map(RULES.get, twin.TWINS):
         ptx, states = twin_ptx(rule.name, dtype, architecture), len(rule.states)
         counts = cuda_ptx.instructions(ptx)
         vector = rf"global\.v{width}\.[fub]{bits}"
@@ -75,7 +73,7 @@ def test_kernels_in_cuda_c_do_what_ours_do(dtype, architecture, twin_ptx):
 @each_architecture
 @each_dtype
 def test_kernels_in_cuda_c_stay_in_registers(dtype, architecture, twin_ptx):
-    for name in RULES:
+    for name in twin.TWINS:
         registers, spilled = cuda_ptx.assembled(twin_ptx(name, dtype, architecture), architecture)
         assert (registers <= cuda_ptx.MOST_REGISTERS[dtype], spilled) == (True, 0), name
 

@@ -15,7 +15,6 @@ from naive_mlp import loss_and_gradient
 from fastopt import RULES, Optimizer
 from fastopt.backends.network import ACTIVATION_CODES, DenseSpec, NetworkSpec
 
-
 pytestmark = needs("numba")
 
 LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")

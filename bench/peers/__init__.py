@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastopt import RULES
 from fastopt.bench import Contender
+
+from ..twin import TWINS
 
 __all__ = ["PEERS"]
 
@@ -65,7 +66,7 @@ PEERS = (
     _peer("jax", "jax", "jax", "jaxlib", "optax", trains=True),
     _peer("scikit-learn", "sklearn", "sklearn", trains=True),
     _peer("keras", "keras", "keras", "tensorflow", trains=True),
-    _gpu("cuda-c", "cuda_c", "cuda.bindings", kinds=("step", "launch", "overhead"), rules=tuple(RULES), role="twin"),
+    _gpu("cuda-c", "cuda_c", "cuda.bindings", kinds=("step", "launch", "overhead"), rules=TWINS, role="twin"),
     _torch_gpu("torch-gpu-foreach", foreach=True),
     _torch_gpu("torch-gpu-fused", _FUSED_RULES, fused=True),
     _gpu(

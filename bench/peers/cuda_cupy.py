@@ -47,7 +47,7 @@ class Stepper(base.DeviceStepper):
         self._rule = get_rule(case.rule)
         names, code = RULES[case.rule]
         decoupled = ("decay_factor",) if self._rule.decay == "decoupled" else ()
-        inputs = ", ".join(f"T {name}" for name in ("g", *self._rule.coefficient_names, *decoupled))
+        inputs = ", ".join(f"T {name}" for name in ("g", *self._rule.stages[0].numbers, *decoupled))
         outputs = ", ".join(f"T {name}" for name in ("p", *names))
         self._kernel = cupy.ElementwiseKernel(inputs, outputs, code, f"{case.rule}_step", no_return=True)
         self._p, self._g = (cupy.empty(case.size, case.dtype) for _ in range(2))
@@ -59,7 +59,8 @@ class Stepper(base.DeviceStepper):
     def step(self) -> None:
         self._t += 1
         hyper: Any = self._rule.hyper
-        coefficients = self._rule.at_step(self._t, hyper)
+        values = self._rule.coefficients_at(self._t, hyper)
+        coefficients = tuple(values[name] for name in self._rule.stages[0].numbers)
         if self._rule.decay == "decoupled":
             coefficients = (*coefficients, 1.0 - hyper["lr"] * hyper["weight_decay"])
         self._kernel(self._g, *map(self._real, coefficients), self._p, *self._states)

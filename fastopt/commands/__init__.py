@@ -1,1 +1,1 @@
-"""One command of the command line a module: ``add_parser`` declares it, ``run`` does it."""
+"""Commands of the command line, one module each: ``add_parser`` declares the command, ``run`` executes it."""

@@ -1,4 +1,4 @@
-"""``fastopt info``: what this machine and this installation have."""
+"""``fastopt info``: backends, processor and versions of this installation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
         help="show backends, processor and versions",
-        description="Show which backends there are, why one is missing, the processor, threads and versions.",
+        description="Show the available backends, why others are missing, the processor, its cores, and versions.",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it."""
+    """Print them."""
     for title, lines in (("fastopt", [__version__]), ("backends", _backends()), ("machine", _machine())):
         print(title)
         print("".join(f"    {line}\n" for line in lines))
@@ -49,7 +49,7 @@ def _backends() -> Iterator[str]:
 
 def _machine() -> Iterator[str]:
     yield f"processor  {_processor()} ({platform.machine()})"
-    yield f"features   {' '.join(_features()) or 'not known here'}"
+    yield f"features   {' '.join(_features()) or 'unknown'}"
     yield f"cores      {available_cores()} for this process"
     yield f"system     {platform.system()} {platform.release()}"
 
@@ -59,7 +59,7 @@ def _processor() -> str:
 
 
 def _features() -> list[str]:
-    """Return those of the processor's features that the kernels can make use of."""
+    """Return the features of the processor that the kernels can use."""
     found = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return [name for name in found if name.startswith(("sse4", "avx", "fma", "asimd", "sve", "neon"))]
 

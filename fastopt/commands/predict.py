@@ -1,4 +1,4 @@
-"""``fastopt predict``: what a trained model says about data."""
+"""``fastopt predict``: predictions of a trained model, as a .csv file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._files import replace_file
 from ..data import Dataset, align_classes, load_inputs
-from ..runs import SavedModel, load_model
+from ..runs.saved_run import SavedModel, load_model
 
 __all__ = ["add_parser", "run"]
 
@@ -25,19 +25,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="predict with a trained model",
-        description="Write a .csv with a prediction for each row of the data, and for classes their probabilities. "
-        "Prints the accuracy, or the mean squared error, when the data has targets.",
+        description="Write a .csv file with a prediction for each row of the data and, for classes, their "
+        "probabilities. Print the accuracy or the mean squared error if the data has targets.",
         epilog="example:\n  fastopt predict runs/digits new.csv --out predictions.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="RUN", type=Path, help="the folder that fastopt train made")
-    parser.add_argument("data", metavar="DATA", help="as --data of fastopt train, with or without targets")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default: predictions.csv in the run's folder")
+    parser.add_argument("model", metavar="RUN", type=Path, help="folder of a run of fastopt train")
+    parser.add_argument("data", metavar="DATA", help="data as for fastopt train --data, with or without targets")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: RUN/predictions.csv)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict and write."""
+    """Predict, and write the predictions."""
     saved = load_model(arguments.model)
     settings = saved.settings
     inputs, labelled = load_inputs(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     features = saved.checkpoint.model.sizes[0]
     if inputs.shape[1] != features:
-        raise ValueError(f"{arguments.data}: got {inputs.shape[1]} features a row, expected {features}, the model's")
+        raise ValueError(f"{arguments.data}: got {inputs.shape[1]} features per row, expected {features}, the model's")
     targets = None if labelled is None else _targets(saved, labelled)
     outputs = _outputs(saved, inputs)
     folder = arguments.model if arguments.model.is_dir() else arguments.model.parent
@@ -58,15 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _targets(saved: SavedModel, labelled: Dataset) -> NDArray[Any]:
-    """Return the targets as the model has them, checked before anything is written."""
+    """Return the targets in the encoding of the model, checked before anything is written."""
     targets, outputs = align_classes(labelled, saved.classes).targets, saved.checkpoint.model.sizes[-1]
     if saved.classes is None and targets.shape[1] != outputs:
-        raise ValueError(f"{labelled.name}: got {targets.shape[1]} targets a row, expected {outputs}, the model's")
+        raise ValueError(f"{labelled.name}: got {targets.shape[1]} targets per row, expected {outputs}, the model's")
     return targets
 
 
 def _outputs(saved: SavedModel, inputs: NDArray[Any]) -> NDArray[Any]:
-    """Return the model's outputs, a batch at a time: the inputs may be a map larger than memory."""
+    """Return the model's outputs, computed in batches: the inputs may be a memory map larger than memory."""
     from tqdm import tqdm
 
     model = saved.checkpoint.model

@@ -6,25 +6,31 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backends import BACKENDS
-from ..nn import ACTIVATIONS, INITIALISERS, LOSSES
 from ..rules import RULES
-from ..runs import MODEL_FILE, Run, Settings, new_folder
-from ..schedules import SCHEDULES
-from ..train import PREPARING, SAMPLING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
+from ..runs.options import Option, Text, Whole
+from ..runs.run import Run, new_folder
+from ..runs.saved_run import MODEL_FILE
+from ..runs.settings import Settings, find_rule
+from ..train import PREPARING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
+from .options import add_hyper_options, add_option, hyper_text, option_name, read_hyper
 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Train a multi-layer perceptron. With no argument: on the built-in handwritten digits, in a few seconds.
+Train a multi-layer perceptron. Without arguments: on the built-in handwritten digits, in a few seconds.
 
-Makes a folder with model.safetensors (weights, optimizer state, position), settings.json, history.csv and curves.png.
-Ctrl-C saves what is trained; --resume goes on from there, to the same bits as without the interruption."""
+The run's folder receives model.safetensors (weights, optimizer state, position), settings.json, history.csv and
+curves.png. Ctrl-C saves the model and stops; --resume continues from there, with the same bits as an uninterrupted run.
+"""
 
-_EXAMPLES = """\
+_EPILOG = """\
+hyper-parameters of the built-in rules, with their defaults ('fastopt rules NAME' explains a rule):
+{rules}
+
 examples:
   fastopt train
   fastopt train --data table.csv --target price --regression --hidden 64 64 --max-norm 1
@@ -33,28 +39,44 @@ examples:
   fastopt train --rule my_file.py:heavy_ball --lr 0.1 --beta 0.95
   fastopt train --resume runs/digits --epochs 40"""
 
-_ANY_TIME = {"epochs", "threads", "quiet", "resume", "run", "command"}
-"""What may be said with --resume; everything else is as the run has it."""
+_RUN = {
+    "threads": Option("run", Whole(1), "CPU threads to train with", None, "all processors of this process"),
+    "out": Option("run", Text("FOLDER"), "folder of the run; it must be new or empty", None, "runs/NAME"),
+    "resume": Option(
+        "run", Text("RUN"), "continue the run in this folder; only --epochs, --threads and --quiet may be added", None
+    ),
+}
+"""Options that leave the result of a training as it is, and so are no settings."""
 
-_OPTION = {"decay_bias": "no_bias_decay", "standardise": "no_standardise"}
-"""Setting to option, where their names differ."""
+_SAVE_EVERY = 60.0
+"""Seconds of training that a crash can cost."""
+
+_WITH_RESUME = {"--resume", "--epochs", "--threads", "--quiet", "--help"}
 
 
 def add_parser(commands: Any) -> None:
-    """Declare the command. An option that was not given is absent, so that the defaults stand in `Settings` alone."""
+    """Declare the command. Options that were not given stay absent: the defaults are in `Settings` only."""
     parser = commands.add_parser(
         "train",
         help="train a model",
+        usage="fastopt train [OPTION ...]",  # argparse's own takes twelve lines, above every error
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
+        epilog=_EPILOG.format(rules="\n".join(_defaults_of_rules())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     parser.set_defaults(run=run)
-    _add_data(parser.add_argument_group("data"))
-    _add_model(parser.add_argument_group("model"))
-    _add_optimizer(parser.add_argument_group("optimizer"))
-    _add_training(parser.add_argument_group("training"))
+    options = {**Settings.options(), **_RUN}
+    groups: dict[str, Any] = {}
+    for name, option in options.items():
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+            if option.group == "optimizer":
+                groups["hyper"] = parser.add_argument_group("hyper-parameters of the rule")
+        add_option(groups[option.group], name, option)
+    groups["run"].add_argument("--quiet", action="store_true", help="print only where the run is saved")
+    taken = {option_name(name, option) for name, option in options.items()} | {"--quiet", "--set", "--help"}
+    parser.prepare = lambda arguments: _prepare(groups["hyper"], taken, arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,146 +84,53 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     quiet = given.get("quiet", False)
     with Waiting(PREPARING, disable=quiet):
-        kept = _open(given)
-    return _train(kept, quiet=quiet)
+        opened = _open(given)
+    return _train(opened, quiet=quiet)
 
 
 def _open(given: dict[str, Any]) -> Run:
     if "resume" in given:
-        _refuse_changes(given)
         return Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads"))
-    settings = _settings(given)
+    own = {name: value for name, value in given.items() if name in Settings.options()}
+    settings = Settings(**own, hyper=read_hyper(given))
     folder = Path(given["out"]) if "out" in given else new_folder(_name(settings))
     return Run.start(folder, settings, threads=given.get("threads"))
 
 
-def _add_data(group: Any) -> None:
-    default = Settings()
-    group.add_argument(
-        "--data",
-        metavar="PATH",
-        help="a .npz, .npy (with its targets beside it) or .csv file, an IDX images file, or a folder of MNIST's "
-        "files; default: the built-in digits",
-    )
-    group.add_argument("--target", metavar="COLUMN", help="the column of a .csv to predict")
-    group.add_argument("--regression", action="store_true", help="whole-number targets are quantities, not classes")
-    group.add_argument("--test", metavar="PATH", help="data to test on; default: a part of --data")
-    group.add_argument(
-        "--test-fraction", type=float, metavar="F", help=f"the share to test on; default {default.test_fraction}"
-    )
-    group.add_argument(
-        "--no-standardise",
-        dest="standardise",
-        action="store_false",
-        help="take the features as they are, not scaled to mean 0 and deviation 1 of the training part",
-    )
+def _prepare(group: Any, taken: set[str], arguments: Sequence[str]) -> str:
+    """Add the options of the chosen rule, and return a hint for the error about an option that does not exist."""
+    if any(word.partition("=")[0] == "--resume" for word in arguments):
+        _refuse_changes(arguments)
+        return ""
+    rule = find_rule(_chosen_rule(arguments))
+    group.title = f"hyper-parameters of the rule {rule.name}"
+    add_hyper_options(group, rule, taken)
+    return f"the hyper-parameters of {rule.name} are {', '.join(rule.hyper)}"
 
 
-def _add_model(group: Any) -> None:
-    default = Settings()
-    hidden = " ".join(map(str, default.hidden))
-    group.add_argument("--hidden", type=int, nargs="*", metavar="N", help=f"hidden units by layer; default {hidden}")
-    _choice(group, "activation", ACTIVATIONS, f"of the hidden layers; default {default.activation}")
-    _choice(
-        group, "output-activation", ACTIVATIONS, "of the last layer, with mean_squared_error alone; default identity"
-    )
-    _choice(group, "loss", LOSSES, "default: softmax_cross_entropy for classes, mean_squared_error for quantities")
-    _choice(group, "init", INITIALISERS, f"of the weights; default {default.init}")
-    _choice(group, "dtype", ("float32", "float64"), f"default {default.dtype}")
-    group.add_argument(
-        "--kink", type=float, metavar="K", help="subgradient of relu and leaky_relu at 0, from 0 to 1; default 0"
-    )
+def _chosen_rule(arguments: Sequence[str]) -> str:
+    default = Settings.options()["rule"].default
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--rule", nargs="?", const=default, default=default)
+    rule: str = parser.parse_known_args(arguments)[0].rule
+    return rule
 
 
-def _add_optimizer(group: Any) -> None:
-    default = Settings()
-    group.add_argument(
-        "--rule", metavar="NAME", help=f"see 'fastopt rules', or FILE.py:NAME for your own; default {default.rule}"
-    )
-    for name, (numbers, users) in _hyper_parameters().items():
-        group.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=float,
-            nargs=numbers if numbers > 1 else None,
-            metavar=tuple(f"B{k + 1}" for k in range(numbers)) if numbers > 1 else "X",
-            help="of every rule; 'fastopt rules' shows its default"
-            if len(users) == len(RULES)
-            else f"of {', '.join(users)}",
+def _refuse_changes(arguments: Sequence[str]) -> None:
+    given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    others = sorted(given - _WITH_RESUME)
+    if others:
+        raise ValueError(
+            f"--resume continues a run with its own settings; leave out {', '.join(others)}, or start a new run"
         )
-    group.add_argument(
-        "--set",
-        type=_assignment,
-        action="append",
-        metavar="NAME=X",
-        help="a hyper-parameter of your own rule that has no option here",
-    )
-    group.add_argument(
-        "--no-bias-decay", dest="decay_bias", action="store_false", help="weight decay leaves the biases out"
-    )
-    group.add_argument("--clip-value", type=float, metavar="X", help="limit each element of the gradient")
-    group.add_argument("--max-norm", type=float, metavar="X", help="limit the norm of the whole gradient")
-    group.add_argument("--max-segment-norm", type=float, metavar="X", help="limit the norm of each array's gradient")
-    group.add_argument("--skip-nonfinite", action="store_true", help="leave out steps whose gradient has NaN or Inf")
-    _choice(group, "backend", BACKENDS, "what trains, cuda on a GPU; default: numba, or c where Numba is missing")
-    group.add_argument(
-        "--threads", type=int, metavar="N", help="threads that train on the CPU; default: the processors"
-    )
 
 
-def _add_training(group: Any) -> None:
-    default = Settings()
-    group.add_argument("--epochs", type=int, metavar="N", help=f"default {default.epochs}")
-    group.add_argument(
-        "--batch-size",
-        type=_batch_size,
-        metavar="N",
-        help=f"rows a step, or 'all' for gradient descent; default {default.batch_size}",
-    )
-    _choice(group, "sampling", SAMPLING, "order of the rows; random draws with replacement; default shuffle")
-    _choice(group, "schedule", SCHEDULES, "of the learning rate over the epochs; default constant")
-    group.add_argument("--seed", type=int, metavar="N", help="of weights, split and order; default 0")
-    group.add_argument("--out", metavar="FOLDER", help="the run's folder; default runs/NAME")
-    group.add_argument("--resume", metavar="RUN", help="go on with a run; allows --epochs, --threads and --quiet alone")
-    group.add_argument("--quiet", action="store_true", help="print nothing but where the run is")
-
-
-def _choice(group: Any, name: str, choices: Any, text: str) -> None:
-    # Not argparse's own `choices`: our errors give the nearest name.
-    group.add_argument(f"--{name}", metavar="NAME", help=f"{', '.join(sorted(choices))}; {text}")
-
-
-def _hyper_parameters() -> dict[str, tuple[int, list[str]]]:
-    """Return every hyper-parameter of the built-in rules: how many numbers it is, and whose."""
-    found: dict[str, tuple[int, list[str]]] = {}
-    for rule in RULES.values():
-        for name, default in rule.hyper.items():
-            found.setdefault(name, (len(default) if isinstance(default, tuple) else 1, []))[1].append(rule.name)
-    return found
-
-
-def _batch_size(text: str) -> int | None:
-    try:
-        return None if text == "all" else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number or 'all'") from None
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        numbers = tuple([float(number) for number in value.split(",")])
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=NUMBER, or NAME=NUMBER,NUMBER") from None
-    return name, numbers if len(numbers) > 1 else numbers[0]
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    own = {name: value for name, value in given.items() if name in Settings.__dataclass_fields__}
-    if "hidden" in own:
-        own["hidden"] = tuple(own["hidden"])
-    hyper = {name: given[name] for name in _hyper_parameters() if name in given}
-    hyper.update(given.get("set", []))
-    return Settings(**own, hyper=hyper)
+def _defaults_of_rules() -> list[str]:
+    width = max(map(len, RULES)) + 2
+    return [
+        f"  {name:<{width}}" + " ".join(f"{option_name(key)} {hyper_text(value)}" for key, value in rule.hyper.items())
+        for name, rule in RULES.items()
+    ]
 
 
 def _name(settings: Settings) -> str:
@@ -210,18 +139,10 @@ def _name(settings: Settings) -> str:
     return Path(settings.data.split(",")[0]).expanduser().resolve().name.split(".")[0] or "data"
 
 
-def _refuse_changes(given: dict[str, Any]) -> None:
-    others = sorted(_OPTION.get(name, name).replace("_", "-") for name in given.keys() - _ANY_TIME)
-    if others:
-        raise ValueError(
-            f"--resume goes on with the run's own settings; leave out --{', --'.join(others)}, or start a new run"
-        )
-
-
 def _train(run: Run, *, quiet: bool) -> int:
     training = run.training
     if training.position.epoch == training.epochs and run.history:
-        print(f"{run.folder}: all {training.epochs} epochs are done; ask for more with --epochs {2 * training.epochs}")
+        print(f"{run.folder}: all {training.epochs} epochs are done; train longer with --epochs {2 * training.epochs}")
         return 0
     if not quiet:
         print(_heading(run))
@@ -237,10 +158,6 @@ def _train(run: Run, *, quiet: bool) -> int:
                 last_saved = time.monotonic()
     run.save()
     return _report(run, interrupted=interrupt.happened)
-
-
-_SAVE_EVERY = 60.0
-"""Seconds of training that a crash may cost."""
 
 
 def _heading(run: Run) -> str:
@@ -266,13 +183,24 @@ def _line(result: EpochResult, epochs: int) -> str:
 
 def _report(run: Run, *, interrupted: bool) -> int:
     if run.training.optimizer.skipped:
-        print(f"{run.training.optimizer.skipped} steps left out: their gradient was not finite", file=sys.stderr)
-    if run.history:
-        run.draw()
-        if not math.isfinite(run.history[-1].train_loss) and not run.settings.skip_nonfinite:
-            print("the loss is no longer finite: try a smaller --lr, or --max-norm 1", file=sys.stderr)
+        print(f"{run.training.optimizer.skipped} steps skipped: their gradient was not finite", file=sys.stderr)
+    drawn = bool(run.history) and _draw(run)
+    if run.history and not math.isfinite(run.history[-1].train_loss) and not run.settings.skip_nonfinite:
+        print("the loss is not finite any more: try a smaller --lr, or --max-norm 1", file=sys.stderr)
     if interrupted:
-        print(f"interrupted; saved in {run.folder}. Go on with: fastopt train --resume {run.folder}", file=sys.stderr)
+        print(
+            f"interrupted; saved in {run.folder}; continue with: fastopt train --resume {run.folder}", file=sys.stderr
+        )
         return 130
-    print(f"saved in {run.folder}: {MODEL_FILE}, settings.json, history.csv" + (", curves.png" if run.history else ""))
+    print(f"saved in {run.folder}: {MODEL_FILE}, settings.json, history.csv" + (", curves.png" if drawn else ""))
     return 0
+
+
+def _draw(run: Run) -> bool:
+    """Draw the curves, and return whether that worked: the model is saved already, so a failure is only a warning."""
+    try:
+        run.draw()
+    except OSError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return False
+    return True

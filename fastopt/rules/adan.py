@@ -1,4 +1,4 @@
-"""Adan: Xie et al., 2022, with the decay of its Algorithm 1. The β are those of the authors' code: 1 minus the paper's."""
+"""Adan: Xie et al., 2022, with the decay of its Algorithm 1. The β are 1 minus the paper's, as in the authors' code."""
 
 from math import sqrt
 

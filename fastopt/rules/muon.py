@@ -1,4 +1,4 @@
-"""Muon: Jordan et al., 2024, scaled as Liu et al., 2025, so that it shares lr and weight decay with AdamW for vectors."""
+"""Muon: Jordan et al., 2024, scaled as Liu et al., 2025, to share lr and weight decay with AdamW for vectors."""
 
 from math import sqrt
 

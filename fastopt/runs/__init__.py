@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .run import MODEL_FILE, Run, SavedModel, load_model, new_folder
+from .run import Run, new_folder
+from .saved_run import MODEL_FILE, SavedModel, load_model
 from .settings import Settings, find_rule
 
 __all__ = [

@@ -1,22 +1,24 @@
-"""Checkpoints: a model and its optimizer in one safetensors file, which replaces an older one only when it is complete.
+"""Saving and loading a training: one safetensors file, written next to the old one and then moved to its place.
 
-The file contains each layer's weights and biases and each state of the optimizer as named tensors, and everything else
-(the model's and the optimizer's configuration, counts, position) as JSON in its header. Nothing is pickled.
+The file holds the weights and biases of each layer and each state of the optimizer as named tensors. Everything else
+(the configuration of model and optimizer, counts, position) is JSON in its header. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import whole_number
 from .._files import replace_file
-from ..nn import Network
 from ..optim import Optimizer
 from ..train import MLP
 
@@ -36,7 +38,7 @@ class Checkpoint:
     model
         The model, with its weights.
     optimizer
-        The state dict for :meth:`Optimizer.load_state_dict`.
+        The argument for :meth:`Optimizer.load_state_dict`.
     extra
         The JSON value saved with them.
     arrays
@@ -51,7 +53,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: Path,
-    model: Network,
+    model: MLP,
     optimizer: Optimizer,
     *,
     extra: Any = None,
@@ -66,14 +68,14 @@ def save_checkpoint(
     model, optimizer
         The model, and an optimizer of its parameters.
     extra
-        Any value that JSON can represent.
+        Anything that JSON can hold.
     arrays
         Further arrays by name.
 
     Raises
     ------
     OSError
-        It cannot be written, for example because the disk is full; an existing file is unchanged.
+        The file cannot be written, because the disk is full, say; the previous file is still there.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -103,7 +105,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     FileNotFoundError
         The file does not exist.
     ValueError
-        The file is truncated, or not a checkpoint.
+        The file is truncated, or not of this kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -115,14 +117,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path}: is no whole safetensors file ({error}); it may be truncated: use a backup"
+            f"{path}: is not a complete safetensors file ({error}); it may be truncated: use a backup"
         ) from error
     header = _header(path, metadata)
     try:
         return _assemble(header, tensors)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing in it; it was changed after saving, use a backup") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # a file may hold anything
         raise ValueError(f"{path}: its contents do not fit together ({error}); it was changed after saving") from error
 
 
@@ -130,9 +132,9 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[_FORMAT])
         version = header["version"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(
-            f"{path}: is a safetensors file, but none that fastopt saved; expected one such as RUN/model.safetensors"
+            f"{path}: is a safetensors file, but not one that fastopt saved; expected one such as RUN/{path.name}"
         ) from None
     if version != _VERSION:
         raise ValueError(f"{path}: got format version {version}, expected {_VERSION}; use the fastopt that saved it")
@@ -140,9 +142,16 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Checkpoint:
-    model = MLP.from_config(header["model"])
+    config = header["model"]
+    for layer, shape in enumerate(pairwise(config["sizes"])):  # before a damaged number takes all memory
+        _check_shape(tensors[f"{_MODEL}layers.{layer}.weight"], config["dtype"], shape)
+    model = MLP.from_config(config)
     saved = dict(header["optimizer"])
     saved["hyper"] = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["hyper"].items()}
+    for count in ("step", "skipped"):
+        whole_number(f"optimizer.{count}", saved[count], least=0)
+    if not isinstance(saved["lr_scale"], (int, float)) or not 0 <= saved["lr_scale"] < math.inf:
+        raise ValueError(f"optimizer.lr_scale: got {saved['lr_scale']!r}, expected a finite number from 0")
     for name, view in model.layout.views(model.parameters).items():
         _fill(view, tensors.pop(_MODEL + name))
     saved["state"] = {state: np.empty_like(model.parameters) for state in saved["state"]}
@@ -153,6 +162,10 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Ch
 
 
 def _fill(view: NDArray[Any], values: NDArray[Any]) -> None:
-    if values.dtype != view.dtype or values.shape != view.shape:
-        raise ValueError(f"a tensor is {values.dtype} {values.shape}, expected {view.dtype} {view.shape}")
+    _check_shape(values, view.dtype.name, view.shape)
     view[...] = values
+
+
+def _check_shape(values: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if values.dtype.name != dtype or values.shape != shape:
+        raise ValueError(f"a tensor is {values.dtype} {values.shape}, expected {dtype} {shape}")

@@ -1,7 +1,7 @@
-"""A run: a training together with the folder that it is kept in.
+"""A run: a training together with the folder that it is saved in.
 
-The folder holds ``model.safetensors`` (everything that continuing needs), and for the eye ``settings.json``,
-``history.csv`` and ``curves.png``.
+The folder holds ``model.safetensors``, which contains everything needed to continue, and for people to look at
+``settings.json``, ``history.csv`` and ``curves.png``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._files import replace_file
+from .._files import is_leftover, remove_leftovers, replace_file
 from ..data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from ..train import EpochResult, Position, Training
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import save_checkpoint
 from .plots import plot_history
+from .saved_run import MODEL_FILE, load_model, reading
 from .settings import Settings
 
-__all__ = ["MODEL_FILE", "Run", "SavedModel", "load_model", "new_folder"]
-
-MODEL_FILE = "model.safetensors"
+__all__ = ["Run", "new_folder"]
 
 
 class Run:
@@ -40,6 +39,7 @@ class Run:
         standardiser: Standardiser | None,
         training: Training,
         history: list[EpochResult],
+        fingerprint: dict[str, Any],
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -47,38 +47,36 @@ class Run:
         self.standardiser = standardiser
         self.training = training
         self.history = history
+        self._fingerprint = fingerprint
 
     @classmethod
     def start(cls, folder: Path, settings: Settings, threads: int | None = None) -> Run:
-        """Load the data, make model and optimizer, and make the folder.
+        """Load the data, make the model and the optimizer, and create the folder.
 
         Raises
         ------
         FileExistsError
             The folder exists and is not empty.
         ValueError, TypeError, FileNotFoundError
-            The data, or a setting, is wrong. No folder is made.
+            The data or a setting is wrong. No folder is created.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FileExistsError(
-                f"{folder} exists already; choose another folder with --out, or continue it with --resume {folder}"
-            )
+        _check_new(folder)
         parts = load_parts(settings)
         standardiser = Standardiser.fit(parts[0]) if settings.standardise else None
         model = settings.make_model(parts[0])
         training = _training(settings, parts, standardiser, model, settings.make_optimizer(model, threads))
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder, settings, parts, standardiser, training, [])
+        remove_leftovers(folder)
+        return cls(folder, settings, parts, standardiser, training, [], _fingerprint(parts))
 
     @classmethod
     def resume(cls, folder: Path, *, epochs: int | None = None, threads: int | None = None) -> Run:
-        """Continue the run in `folder`, up to `epochs` or to where it was to end.
+        """Continue the run in `folder`, up to `epochs`, or to the number of epochs in its settings.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            There is no run, its model file is damaged, the data is not what it was, or fewer epochs are asked for
-            than are done.
+            There is no run, its model file is damaged, the data has changed, or `epochs` is less than what is done.
         """
         saved = load_model(folder)
         settings = saved.settings if epochs is None else replace(saved.settings, epochs=epochs)
@@ -87,24 +85,29 @@ class Run:
                 f"{folder}: got epochs={settings.epochs}, but {saved.position.epoch} are done; ask for more than these"
             )
         parts = load_parts(settings)
-        if _fingerprint(parts) != saved.fingerprint:
+        fingerprint = _fingerprint(parts)
+        if fingerprint != saved.fingerprint:
             raise ValueError(
                 f"{folder}: the data at {parts[0].source} is not what this run was trained on; "
                 "put it back, or start a new run"
             )
         model = saved.checkpoint.model
         optimizer = settings.make_optimizer(model, threads)
-        optimizer.load_state_dict(saved.checkpoint.optimizer)
+        with reading(folder):
+            optimizer.load_state_dict(saved.checkpoint.optimizer)
         training = _training(settings, parts, saved.standardiser, model, optimizer, saved.position)
-        return cls(folder, settings, parts, saved.standardiser, training, list(saved.history))
+        with reading(folder):
+            _check_position(training)
+        remove_leftovers(folder)
+        return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint)
 
     def save(self) -> None:
-        """Write the model, then what people look at.
+        """Write the model, then the files for people to look at.
 
         Raises
         ------
         OSError
-            A file cannot be written; the model saved before is still there.
+            A file cannot be written; the model that was saved before is still there.
         """
         extra = {
             "fastopt": __version__,
@@ -113,10 +116,10 @@ class Run:
             "history": [asdict(result) for result in self.history],
             "classes": self.train.classes,
             "columns": self.train.columns,
-            "data": _fingerprint((self.train, self.test)),
+            "data": self._fingerprint,
         }
-        kept = self.standardiser
-        arrays = {} if kept is None else {"standardiser/mean": kept.mean, "standardiser/scale": kept.scale}
+        used = self.standardiser
+        arrays = {} if used is None else {"standardiser/mean": used.mean, "standardiser/scale": used.scale}
         save_checkpoint(
             self.folder / MODEL_FILE, self.training.model, self.training.optimizer, extra=extra, arrays=arrays
         )
@@ -124,54 +127,20 @@ class Run:
         _write(self.folder / "history.csv", _as_csv(self.history))
 
     def draw(self) -> Path:
-        """Draw the curves, and return where they are."""
+        """Draw the curves, and return the path of the picture.
+
+        Raises
+        ------
+        OSError
+            The picture cannot be written.
+        """
         path = self.folder / "curves.png"
-        plot_history(self.history, path, f"{self.train.name}: {self.settings.rule}, {self.training.model!r}")
+        plot_history(self.history, path, f"{self.train.name}: {self.settings.rule}\n{self.training.model!r}")
         return path
 
 
-class SavedModel:
-    """What a run's folder holds, without its data."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        extra = checkpoint.extra
-        self.checkpoint = checkpoint
-        self.settings = Settings.from_dict(extra["settings"])
-        self.position = Position(**extra["position"])
-        self.history = [EpochResult(**result) for result in extra["history"]]
-        self.classes = None if extra["classes"] is None else tuple(extra["classes"])
-        self.columns = None if extra["columns"] is None else tuple(extra["columns"])
-        self.fingerprint: dict[str, Any] = extra["data"]
-        self.standardiser: Standardiser | None = None
-        if "standardiser/mean" in checkpoint.arrays:
-            arrays = checkpoint.arrays
-            self.standardiser = Standardiser(arrays["standardiser/mean"], arrays["standardiser/scale"])
-
-
-def load_model(folder: Path) -> SavedModel:
-    """Return what `folder`, a run's folder or the model file in it, holds.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no run.
-    ValueError
-        The model file is truncated, or none that a run saved.
-    """
-    path = folder / MODEL_FILE if folder.is_dir() else folder
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: there is no run here; expected a folder with {MODEL_FILE} in it")
-    checkpoint = load_checkpoint(path)
-    try:
-        return SavedModel(checkpoint)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: holds a model but no run ({error!r} is missing); expected one of fastopt train"
-        ) from error
-
-
 def new_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """Return the first of ``parent/name``, ``parent/name-2``, … that does not exist."""
+    """Return the first of ``parent/name``, ``parent/name-2``, … that does not exist yet."""
     candidates = (parent / (name if k == 1 else f"{name}-{k}") for k in range(1, 1_000_000))
     return next(path for path in candidates if not path.exists())
 
@@ -191,6 +160,28 @@ def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
         train, test = check_dataset(data), check_dataset(align_classes(test, data.classes))
     check_classes(train, test)
     return train, test
+
+
+def _check_new(folder: Path) -> None:
+    """Raise FileExistsError unless a run can be started in `folder`: it is new, or only has files of killed runs."""
+    if not folder.exists() or (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
+        return
+    if (folder / MODEL_FILE).is_file():
+        advice = f"continue its run with --resume {folder}"
+    else:
+        advice = "empty it: there is no run in it" if folder.is_dir() else "remove it: it is not a folder"
+    raise FileExistsError(f"{folder} exists already; choose another folder with --out, or {advice}")
+
+
+def _check_position(training: Training) -> None:
+    """Raise ValueError unless a training could have arrived at its position."""
+    position, steps = training.position, training.steps_per_epoch
+    rows = min(position.step * training.batch_size, training.rows)
+    if position.step > steps or position.rows != rows:
+        raise ValueError(
+            f"position: got step {position.step} and {position.rows} rows, "
+            f"an epoch has {steps} steps of {training.batch_size} rows"
+        )
 
 
 def _training(
@@ -217,11 +208,11 @@ def _training(
 
 
 _SAMPLED = 64
-"""Rows of a memory map, which may be larger than memory, that tell it from another."""
+"""Rows of a memory map, which may be larger than memory, that identify its contents."""
 
 
 def _fingerprint(parts: tuple[Dataset, Dataset]) -> dict[str, Any]:
-    """Return what tells one data set from another: sizes, targets and inputs; of a memory map some rows."""
+    """Return the identity of a data set: sizes, and a digest of targets and inputs; of a memory map, of some rows."""
     digest = sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part.targets).tobytes())
@@ -235,7 +226,7 @@ def _fingerprint(parts: tuple[Dataset, Dataset]) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    replace_file(path, lambda temporary: _put(temporary, text), f"make room; {MODEL_FILE} beside it is saved")
+    replace_file(path, lambda temporary: _put(temporary, text), f"make room; {MODEL_FILE} is saved")
 
 
 def _put(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
-from .functions import Functions, NotTranslatable
+from .functions import Functions, TranslationError
 from .passes import built_in_sweeps, constants_source, passes_source, table_source
 
-__all__ = ["Functions", "NotTranslatable", "built_in_sweeps", "constants_source", "passes_source", "table_source"]
+__all__ = ["Functions", "TranslationError", "built_in_sweeps", "constants_source", "passes_source", "table_source"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..rules import vocabulary
 
-__all__ = ["Functions", "NotTranslatable"]
+__all__ = ["Functions", "TranslationError"]
 
 _MACROS: dict[Any, str] = {
     abs: "ABS",
@@ -32,7 +32,7 @@ _COMPARISONS = {ast.Gt: ">", ast.Lt: "<", ast.GtE: ">=", ast.LtE: "<=", ast.Eq: 
 _JOINED = {ast.And: "&&", ast.Or: "||"}
 
 
-class NotTranslatable(TypeError):
+class TranslationError(TypeError):
     """A function that contains what has no counterpart in C; the message says where and what."""
 
 
@@ -56,7 +56,7 @@ class Functions:
 
         Raises
         ------
-        NotTranslatable
+        TranslationError
             It contains something that C cannot say, or its source cannot be found.
         """
         if function not in self._names:
@@ -93,8 +93,6 @@ class _Translation:
                 return []
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 return [self._assignment(name, value)]
-            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
-                raise self._error(statement, "an assignment of several values at once; write one a line")
             case ast.AugAssign(target=ast.Name(id=name), op=operator, value=value):
                 return [self._assignment(name, ast.BinOp(ast.Name(name), operator, value))]
             case ast.Return(value=value) if value is not None:
@@ -170,7 +168,7 @@ class _Translation:
         return None
 
     def _is_named(self, node: ast.expr) -> bool:
-        """Return whether it is a constant's name: Python computes with its value when the function runs, in the dtype."""
+        """Return whether a constant's name is in it: Python then computes when the function runs, in the dtype."""
         return any(isinstance(part, (ast.Name, ast.Attribute)) for part in ast.walk(node))
 
     def _object(self, node: ast.expr) -> Any:
@@ -185,16 +183,16 @@ class _Translation:
                 return getattr(module, attribute, None) if isinstance(module, ModuleType) else None
         return None
 
-    def _error(self, node: ast.AST, reason: str) -> NotTranslatable:
-        return NotTranslatable(f"{self._function.__name__}: {ast.unparse(node)}: {reason}")
+    def _error(self, node: ast.AST, reason: str) -> TranslationError:
+        return TranslationError(f"{self._function.__name__}: {ast.unparse(node)}: {reason}")
 
 
 def _tree_of(function: Callable[..., Any]) -> ast.FunctionDef:
     try:
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError) as error:
-        raise NotTranslatable(f"{function.__name__}: its source is not there to translate: {error}") from error
+        raise TranslationError(f"{function.__name__}: its source is not there to translate: {error}") from error
     tree = ast.parse(source).body[0]
     if not isinstance(tree, ast.FunctionDef):
-        raise NotTranslatable(f"{function.__name__}: it is no function that was defined by def")
+        raise TranslationError(f"{function.__name__}: it is no function that was defined by def")
     return tree

@@ -56,7 +56,7 @@ def make_matmul(dtype: np.dtype[Any], threads: int) -> MatMul:
         w = b.T if transposed else np.ascontiguousarray(b, dtype)
         (rows, depth), columns = a.shape, b.shape[1]
         count = 1 if is_forked_child() or rows * depth * columns < PARALLEL_FROM else min(threads, parallel_threads())
-        share = -(-(-(-rows // count)) // BLOCK) * BLOCK
+        share = (rows + count * BLOCK - 1) // (count * BLOCK) * BLOCK
         places, zeros = np.arange(rows) * depth, aligned_zeros(max(columns, panel), dtype)
         room = PACKED_DEPTH * panel
         copies, out = aligned_zeros(count * room, dtype), np.empty((rows, columns), dtype)

@@ -1,0 +1,309 @@
+"""Folders of runs: leftovers of killed runs, files that cannot be written, damaged files; and output in ASCII."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import fastopt.runs.run
+from fastopt._files import is_leftover, replace_file
+from fastopt.cli import main
+from fastopt.commands import predict
+from fastopt.runs.plots import draw_history
+from fastopt.runs.run import Run
+from fastopt.runs.saved_run import MODEL_FILE, load_model
+from fastopt.runs.settings import Settings
+from fastopt.train import EpochResult
+
+SMALL = Settings(epochs=1, hidden=(), backend="reference")
+
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="whether a process is alive is asked on POSIX only")
+
+
+# What killed runs leave
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fastopt._files import replace_file
+replace_file(Path(sys.argv[1]), lambda path: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def _kill_a_save(path):
+    """Kill a process in the middle of writing the file, and return what it leaves."""
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(path)], check=False)
+    assert done.returncode == -9
+    (left,) = (entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}."))
+    return left
+
+
+@needs_signals
+def test_the_next_save_removes_what_a_killed_one_left(tmp_path):
+    run = Run.start(tmp_path / "run", SMALL)
+    run.save()
+    left = _kill_a_save(run.folder / MODEL_FILE)
+    assert is_leftover(left)
+    run.save()
+    assert sorted(os.listdir(run.folder)) == ["history.csv", MODEL_FILE, "settings.json"]
+
+
+@needs_signals
+@pytest.mark.parametrize("again", ["start", "resume"])
+def test_a_start_removes_what_a_killed_save_left(again, tmp_path):
+    if again == "resume":
+        Run.start(tmp_path, SMALL).save()
+    left = _kill_a_save(tmp_path / MODEL_FILE)
+    Run.start(tmp_path, SMALL) if again == "start" else Run.resume(tmp_path)
+    assert not left.exists()
+
+
+@needs_signals
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path):
+    path, seen = tmp_path / "a", []
+
+    def write(temporary):
+        temporary.write_text("whole")
+        replace_file(tmp_path / "b", lambda other: other.write_text("other"))
+        seen.append((is_leftover(temporary), temporary.exists()))
+
+    replace_file(path, write)
+    assert (seen, path.read_text(), (tmp_path / "b").read_text()) == ([(False, True)], "whole", "other")
+    other_machine = tmp_path / f".a.elsewhere.{2**22 + 1}.tmp"
+    assert not is_leftover(other_machine)
+    assert not is_leftover(tmp_path / ".a.txt")
+
+
+@needs_signals
+def test_a_run_killed_in_its_first_save_is_started_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    _kill_a_save(Path("run") / MODEL_FILE)
+    assert main(["train", "--resume", "run"]) == 1
+    assert capsys.readouterr().err.endswith("before its first save can be started again with --out run\n")
+    options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
+    assert main(["train", "--out", "run", *options]) == 0
+    assert sorted(os.listdir("run")) == ["curves.png", "history.csv", MODEL_FILE, "settings.json"]
+
+
+def test_an_existing_folder_says_what_can_be_done(tmp_path):
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
+    Run.start(tmp_path / "run", SMALL).save()
+    (tmp_path / "other" / "notes").write_text("kept")
+    for name, words in (("run", "continue its run with --resume"), ("other", "empty it: there is no run in it")):
+        with pytest.raises(FileExistsError, match=rf"exists already; choose another folder with --out, or {words}"):
+            Run.start(tmp_path / name, SMALL)
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors in it$"):
+        load_model(tmp_path / "other")
+
+
+# Saving
+
+
+def test_the_data_are_hashed_once(tmp_path, monkeypatch):
+    calls, hash_data = [], fastopt.runs.run._fingerprint
+    monkeypatch.setattr(fastopt.runs.run, "_fingerprint", lambda parts: calls.append(parts) or hash_data(parts))
+    run = Run.start(tmp_path / "run", SMALL)
+    for _ in range(3):
+        run.save()
+    assert len(calls) == 1
+    Run.resume(tmp_path / "run").save()
+    assert len(calls) == 2
+    assert load_model(tmp_path / "run").fingerprint == hash_data((run.train, run.test))
+
+
+def _a_folder_in_its_place(picture, monkeypatch):
+    (picture / "kept").mkdir(parents=True)
+
+
+def _a_full_disk(picture, monkeypatch):
+    def fail(figure, path, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+
+
+@pytest.mark.parametrize("spoil", [_a_folder_in_its_place, _a_full_disk])
+def test_a_picture_that_cannot_be_written_is_a_warning(spoil, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--hidden", "--backend", "reference", "--quiet"]
+    assert main(["train", "--epochs", "0", *options, "--out", "run"]) == 0
+    spoil(Path("run/curves.png"), monkeypatch)
+    capsys.readouterr()
+    assert main(["train", "--resume", "run", "--epochs", "1", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("warning: run/curves.png: cannot be written: ")
+    assert err.count("\n") == 1
+    assert out == f"saved in run: {MODEL_FILE}, settings.json, history.csv\n"
+    assert len(load_model(Path("run")).history) == 1
+    assert not [name for name in os.listdir("run") if name.endswith(".tmp")]
+
+
+def _history(accuracy):
+    return [EpochResult(epoch, 1 / epoch, accuracy, 1.5 / epoch, accuracy, 1e4, 0.1) for epoch in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("accuracy", [None, 0.5])
+@pytest.mark.parametrize("name", ["house_prices", "a table of $200 houses with a very long name indeed", "x" * 150])
+def test_the_title_of_the_picture_is_inside_it(name, accuracy):
+    title = (
+        f"{name}: rmsprop_centered_momentum\nMLP(2-1024-1024-1024-1 leaky_relu, mean_squared_error, 2,103,297 float32)"
+    )
+    figure = draw_history(_history(accuracy), title)
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    assert box.y0 >= max(axes.get_window_extent().y1 for axes in figure.axes)
+    assert figure._suptitle.get_text().replace("\n", "").replace(" ", "") == title.replace("\n", "").replace(" ", "")
+
+
+# Damaged files
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was stopped within its second epoch."""
+    folder = tmp_path_factory.mktemp("whole")
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    rows = [f"{a:.3f},{b:.3f},{'yes' if a > b else 'no'}" for a, b in x]
+    (folder / "table.csv").write_text("\n".join(["a,b,kind", *rows]))
+    settings = replace(SMALL, data=str(folder / "table.csv"), target="kind", epochs=2, batch_size=8)
+    run, steps = Run.start(folder / "run", settings), []
+
+    def stop(position):
+        steps.append(position)
+        if len(steps) == 6:
+            run.training.stop()
+
+    run.history += run.training.run(stop)
+    run.save()
+    assert (run.training.position.epoch, run.training.position.step) == (1, 2)
+    return folder
+
+
+def _header(path):
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["fastopt"])
+
+
+def _places(value, place=()):
+    """Return the place of every value in a header, containers included."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(inner for key, entry in entries for inner in _places(entry, (*place, key)))]
+
+
+def _put(header, place, value):
+    for key in place[:-1]:
+        header = header[key]
+    if value is _REMOVED:
+        del header[place[-1]]
+    else:
+        header[place[-1]] = value
+
+
+_REMOVED = object()
+_VALUES = [None, -1, 10**30, float("nan"), "x", [], _REMOVED]
+
+
+def _with(whole, folder, place, value):
+    header = _header(whole / "run" / MODEL_FILE)
+    _put(header, place, value)
+    metadata = {"fastopt": json.dumps(header)}
+    save_file(load_file(whole / "run" / MODEL_FILE), folder / MODEL_FILE, metadata=metadata)
+
+
+def test_a_changed_value_in_a_run_file_is_one_sentence(whole, tmp_path):
+    places = [place for place in _places(_header(whole / "run" / MODEL_FILE)) if place]
+    assert len(places) > 60
+    refused = []
+    arguments = Namespace(model=tmp_path, data=str(whole / "table.csv"), out=tmp_path / "predictions.csv")
+    for place in places:
+        for value in _VALUES:
+            _with(whole, tmp_path, place, value)
+            for use in (lambda: Run.resume(tmp_path), lambda: predict.run(arguments)):
+                try:
+                    use()
+                except (ValueError, TypeError, OSError) as error:
+                    refused.append(str(error))
+    assert not [message for message in refused if "\n" in message]
+    assert len(refused) > len(places) * len(_VALUES)
+
+
+POSITIONS = {
+    "a negative step": {"step": -(10**6)},
+    "a step before the first": {"step": -1},
+    "a step beyond the epoch": {"step": 50, "rows": 32},
+    "rows of another step": {"rows": 8},
+    "no number": {"loss_sum": "x"},
+}
+
+
+@pytest.mark.parametrize("case", POSITIONS)
+def test_a_position_that_cannot_be_is_refused(case, whole, tmp_path):
+    saved = _header(whole / "run" / MODEL_FILE)["extra"]["position"]
+    _with(whole, tmp_path, ("extra", "position"), saved | POSITIONS[case])
+    with pytest.raises(ValueError, match=r"do not fit together \(position"):
+        Run.resume(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "value"), [("step", -1), ("step", "x"), ("skipped", -2), ("lr_scale", float("nan"))])
+def test_counts_of_an_optimizer_that_cannot_be_are_refused(count, value, whole, tmp_path):
+    _with(whole, tmp_path, ("optimizer", count), value)
+    with pytest.raises(ValueError, match=rf"do not fit together \(optimizer\.{count}: got "):
+        load_model(tmp_path)
+
+
+def test_a_header_nested_without_end_is_one_sentence(whole, tmp_path, capsys):
+    nested = "[" * 100_000 + "]" * 100_000
+    save_file({"w": np.zeros(3)}, tmp_path / MODEL_FILE, metadata={"fastopt": nested})
+    assert main(["predict", str(tmp_path), str(whole / "table.csv")]) == 1
+    assert "not one that fastopt saved" in capsys.readouterr().err
+
+
+# Output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rules"], ["rules", "adam"], ["train", "--help"], ["rules", "ädm"]], ids=" ".join
+)
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str)
+def test_output_that_is_not_utf_8(variables, arguments):
+    environment = os.environ | {"PYTHONCOERCECLOCALE": "0"} | variables
+    done = subprocess.run(
+        [sys.executable, "-m", "fastopt", *arguments], capture_output=True, env=environment, check=False
+    )
+    assert done.returncode == (1 if "ädm" in arguments else 0)
+    assert b"Traceback" not in done.stderr
+    text = (done.stdout + done.stderr).decode("ascii")
+    assert "train" in text or re.search(r"\\u03b7|\\xe4|\\udcc3", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["train", "--nothing"], "usage: fastopt train "),
+        (["predict", "run", "data", "--nothing"], "usage: fastopt predict "),
+        (["predict", "run", "data", "more"], "usage: fastopt predict "),
+        (["rules", "adam", "--nothing"], "usage: fastopt rules "),
+        (["info", "--nothing=3"], "usage: fastopt info "),
+        (["bench", "step", "--nothing"], "usage: fastopt bench step "),
+    ],
+)
+def test_an_unknown_argument_shows_the_usage_of_its_command(arguments, usage, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    err = capsys.readouterr().err
+    assert (caught.value.code, err.startswith(usage)) == (2, True)
+    unknown = "unexpected argument 'more'" if "more" in arguments else "unknown option --nothing"
+    assert f"{usage.removeprefix('usage: ').strip()}: error: {unknown}" in err
