@@ -4,34 +4,13 @@ import signal
 
 import numpy as np
 import pytest
+from oracle import HYPER
 
 from fastopt.backends import BACKENDS, why_missing
 
-DTYPES = ("float32", "float64")
+__all__ = ["DTYPES", "HYPER"]
 
-# No value is a default, so that a hyper-parameter that is ignored shows. The decay is a power of two: g + λp is then
-# rounded once in every dtype, and cancellation in it does not blur the comparison.
-HYPER = {
-    "sgd": {"lr": 0.03, "weight_decay": 0.0625},
-    "scaled_clip": {"lr": 0.03, "eps": 0.7, "weight_decay": 0.0625},
-    "momentum": {"lr": 0.03, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.0625},
-    "nesterov": {"lr": 0.03, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.0625},
-    "momentum_ema": {"lr": 0.03, "beta": 0.7, "weight_decay": 0.0625},
-    "momentum_velocity": {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.0625},
-    "nesterov_velocity": {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.0625},
-    "adagrad": {"lr": 0.03, "lr_decay": 0.1, "eps": 1e-3, "weight_decay": 0.0625},
-    "rmsprop": {"lr": 0.03, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.0625},
-    "rmsprop_momentum": {"lr": 0.03, "alpha": 0.9, "eps": 1e-3, "momentum": 0.8, "weight_decay": 0.0625},
-    "rmsprop_centered": {"lr": 0.03, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.0625},
-    "rmsprop_centered_momentum": {"lr": 0.03, "alpha": 0.9, "eps": 1e-3, "momentum": 0.8, "weight_decay": 0.0625},
-    "adam": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
-    "adamw": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
-    "lamb": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
-    "muon": {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.0625},
-    "prodigy": {"lr": 0.3, "betas": (0.8, 0.99), "eps": 1e-3, "d0": 0.125, "d_coef": 2.0, "weight_decay": 0.0625},
-    "schedule_free_adamw": {"lr": 0.03, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0625},
-    "adan": {"lr": 0.03, "betas": (0.9, 0.8, 0.95), "eps": 1e-3, "weight_decay": 0.0625},
-}
+DTYPES = ("float32", "float64")
 
 
 def needs(*backends):

@@ -23,6 +23,28 @@ State = dict[str, Any]
 Rule = Callable[..., Array]
 
 
+ORACLES: dict[str, Rule] = {}
+
+HYPER: dict[str, dict[str, Any]] = {}
+"""Hyper-parameters for tests. No value is a default, so that a hyper-parameter that is ignored shows. The decay is a
+power of two: g + λp is then rounded once in every dtype, and cancellation in it does not blur the comparison."""
+
+DECAY: dict[str, str] = {}
+"""How weight decay acts: on the gradient ("l2"), on the parameters first ("decoupled"), or in the formula ("own")."""
+
+
+def oracle(*, decay: str = "l2", lr: float = 0.03, **hyper: Any) -> Callable[[Rule], Rule]:
+    """Note the oracle of the rule of that name, with hyper-parameters to test it with."""
+
+    def add(function: Rule) -> Rule:
+        name = function.__name__
+        ORACLES[name], DECAY[name] = function, decay
+        HYPER[name] = {"lr": lr, **hyper, "weight_decay": 0.0625}
+        return function
+
+    return add
+
+
 def _read(state: State, name: str, like: Array) -> Array:
     """The state called `name` in float64, or zeros of the shape of `like` where it is missing."""
     if name not in state:
@@ -30,6 +52,7 @@ def _read(state: State, name: str, like: Array) -> Array:
     return np.asarray(state[name], dtype=np.float64)
 
 
+@oracle()
 def sgd(p: Array, g: Array, state: State, t: int, *, lr: float) -> Array:
     """p ← p − η·g.
 
@@ -38,6 +61,7 @@ def sgd(p: Array, g: Array, state: State, t: int, *, lr: float) -> Array:
     return p - lr * g
 
 
+@oracle(eps=0.7)
 def scaled_clip(p: Array, g: Array, state: State, t: int, *, lr: float, eps: float) -> Array:
     """p ← p − η·clip(g/ε, −ε, ε).
 
@@ -46,6 +70,7 @@ def scaled_clip(p: Array, g: Array, state: State, t: int, *, lr: float, eps: flo
     return p - lr * np.clip(g / eps, -eps, eps)
 
 
+@oracle(beta=0.7)
 def momentum_ema(p: Array, g: Array, state: State, t: int, *, lr: float, beta: float) -> Array:
     """v ← β·v + (1 − β)·g;  p ← p − η·v, with v = 0 at the start and no bias correction.
 
@@ -57,6 +82,7 @@ def momentum_ema(p: Array, g: Array, state: State, t: int, *, lr: float, beta: f
     return p - lr * v
 
 
+@oracle(momentum=0.8)
 def momentum_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
     """v ← μ·v − η·g;  p ← p + v.
 
@@ -69,6 +95,7 @@ def momentum_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, mo
     return p + v
 
 
+@oracle(momentum=0.8)
 def nesterov_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
     """v ← μ·v − η·g;  p ← p + μ·v − η·g, with the new v in the second formula.
 
@@ -81,6 +108,7 @@ def nesterov_velocity(p: Array, g: Array, state: State, t: int, *, lr: float, mo
     return p + momentum * v - lr * g
 
 
+@oracle(momentum=0.8, dampening=0.3)
 def momentum(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float, dampening: float) -> Array:
     """b ← g in the first step, b ← μ·b + (1 − τ)·g later;  p ← p − η·b.
 
@@ -95,6 +123,7 @@ def momentum(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: f
     return p - lr * b
 
 
+@oracle(momentum=0.8, dampening=0.3)
 def nesterov(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float, dampening: float) -> Array:
     """b ← g in the first step, b ← μ·b + (1 − τ)·g later;  p ← p − η·(g + μ·b), with the new b.
 
@@ -109,6 +138,7 @@ def nesterov(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: f
     return p - lr * (g + momentum * b)
 
 
+@oracle(lr_decay=0.1, eps=0.001)
 def adagrad(p: Array, g: Array, state: State, t: int, *, lr: float, lr_decay: float, eps: float) -> Array:
     """s ← s + g²;  p ← p − η/(1 + (t − 1)·lr_decay)·g/(√s + ε), with s = 0 at the start.
 
@@ -122,6 +152,7 @@ def adagrad(p: Array, g: Array, state: State, t: int, *, lr: float, lr_decay: fl
     return p - lr_t * g / (np.sqrt(s) + eps)
 
 
+@oracle(alpha=0.9, eps=0.001)
 def rmsprop(p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float) -> Array:
     """v ← α·v + (1 − α)·g²;  p ← p − η·g/(√v + ε).
 
@@ -134,6 +165,7 @@ def rmsprop(p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float
     return p - lr * g / (np.sqrt(v) + eps)
 
 
+@oracle(alpha=0.9, eps=0.001, momentum=0.8)
 def rmsprop_momentum(
     p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float, momentum: float
 ) -> Array:
@@ -150,6 +182,7 @@ def rmsprop_momentum(
     return p - lr * b
 
 
+@oracle(alpha=0.9, eps=0.001)
 def rmsprop_centered(p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float) -> Array:
     """v ← α·v + (1 − α)·g²;  a ← α·a + (1 − α)·g;  p ← p − η·g/(√(v − a²) + ε).
 
@@ -165,6 +198,7 @@ def rmsprop_centered(p: Array, g: Array, state: State, t: int, *, lr: float, alp
     return p - lr * g / (np.sqrt(v - a**2) + eps)
 
 
+@oracle(alpha=0.9, eps=0.001, momentum=0.8)
 def rmsprop_centered_momentum(
     p: Array, g: Array, state: State, t: int, *, lr: float, alpha: float, eps: float, momentum: float
 ) -> Array:
@@ -185,6 +219,7 @@ def rmsprop_centered_momentum(
     return p - lr * b
 
 
+@oracle(betas=(0.8, 0.99), eps=0.001)
 def adam(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float) -> Array:
     """m ← β₁·m + (1 − β₁)·g;  v ← β₂·v + (1 − β₂)·g²;  p ← p − η·m̂/(√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
 
@@ -202,6 +237,7 @@ def adam(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[fl
     return p - lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
+@oracle(decay="decoupled", betas=(0.8, 0.99), eps=0.001)
 def adamw(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float) -> Array:
     """The formulas of `adam`; the decoupled decay p ← p·(1 − η·λ) before them is applied by `step`.
 
@@ -211,6 +247,7 @@ def adamw(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[f
     return adam(p, g, state, t, lr=lr, betas=betas, eps=eps)
 
 
+@oracle(decay="own", betas=(0.8, 0.99), eps=0.001)
 def lamb(
     p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> Array:
@@ -229,6 +266,7 @@ def lamb(
     return p - lr * ratio * u
 
 
+@oracle(decay="decoupled", momentum=0.8)
 def muon(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float) -> Array:
     """b ← μ·b + (1 − μ)·g;  u = μ·b + (1 − μ)·g;  p ← p − 0.2·η·√max(n, m)·O, where O is what five Newton-Schulz
     iterations X ← a·X + (b·A + c·A²)·X, A = X·Xᵀ, make of u/(‖u‖ + 1e-7); for a matrix. Of a vector: `adamw`.
@@ -252,6 +290,7 @@ def muon(p: Array, g: Array, state: State, t: int, *, lr: float, momentum: float
     return p - 0.2 * lr * np.sqrt(max(p.shape)) * x
 
 
+@oracle(decay="own", lr=0.3, betas=(0.8, 0.99), eps=0.001, d0=0.125, d_coef=2.0)
 def prodigy(
     p: Array,
     g: Array,
@@ -288,6 +327,7 @@ def prodigy(
     return p - gamma * d * (m / (np.sqrt(v) + d * eps) + weight_decay * p)
 
 
+@oracle(decay="own", betas=(0.8, 0.99), eps=0.001)
 def schedule_free_adamw(
     p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> Array:
@@ -311,6 +351,7 @@ def schedule_free_adamw(
     return (1 - beta1) * z_new + beta1 * x_new
 
 
+@oracle(decay="own", betas=(0.9, 0.8, 0.95), eps=0.001)
 def adan(
     p: Array,
     g: Array,
@@ -338,35 +379,6 @@ def adan(
     return (p - lr * step) / (1 + lr * weight_decay)
 
 
-ORACLES: dict[str, Rule] = {
-    "sgd": sgd,
-    "scaled_clip": scaled_clip,
-    "momentum_ema": momentum_ema,
-    "momentum_velocity": momentum_velocity,
-    "nesterov_velocity": nesterov_velocity,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "adagrad": adagrad,
-    "rmsprop": rmsprop,
-    "rmsprop_momentum": rmsprop_momentum,
-    "rmsprop_centered": rmsprop_centered,
-    "rmsprop_centered_momentum": rmsprop_centered_momentum,
-    "adam": adam,
-    "adamw": adamw,
-    "lamb": lamb,
-    "muon": muon,
-    "prodigy": prodigy,
-    "schedule_free_adamw": schedule_free_adamw,
-    "adan": adan,
-}
-
-DECOUPLED = {"adamw", "muon"}
-"""The rules whose parameters are multiplied by 1 − η·λ first."""
-
-OWN_DECAY = {"lamb", "prodigy", "schedule_free_adamw", "adan"}
-"""The rules that have their weight decay in their own formula."""
-
-
 def step(
     rule: str,
     p: Array,
@@ -388,13 +400,14 @@ def step(
     2. `maximize`: g ← −g
     3. `max_norm`: g ← g·min(1, max_norm/(‖g‖₂ + 1e-6)), as `torch.nn.utils.clip_grad_norm_` over this array
     4. `clip_value`: g ← clip(g, −clip_value, clip_value), as `torch.nn.utils.clip_grad_value_`
-    5. weight decay λ: g ← g + λ·p (`decay="l2"`), p ← p·(1 − η·λ) (`"decoupled"`), or as the rule has it (`"own"`)
+    5. weight decay λ: g ← g + λ·p (`decay="l2"`), p ← p·(1 − η·λ) (`"decoupled"`), or as the rule has it (`"own"`);
+       see `DECAY`
     6. the rule
 
     Raises ValueError for any other `decay`.
     """
     if decay is None:
-        decay = "own" if rule in OWN_DECAY else "decoupled" if rule in DECOUPLED else "l2"
+        decay = DECAY[rule]
     if decay not in ("l2", "decoupled", "own"):
         raise ValueError(f"decay is {decay!r}, expected 'l2', 'decoupled' or 'own'")
     p = np.asarray(p, dtype=np.float64)

@@ -75,7 +75,15 @@ def test_bytes_are_those_of_the_streams(rule, words, dtype, itemsize):
     assert bytes_moved(StepCase(rule, dtype, 1000, kind="clip"), RULES[rule]) == 1000 * (words + 1) * itemsize
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+LOCAL = [rule for rule in RULES.values() if rule.is_local]
+
+
+def test_a_rule_of_several_sweeps_has_no_roof():
+    with pytest.raises(ValueError, match="rule lamb has several sweeps; the roofs are of one"):
+        roof_rule(RULES["lamb"])
+
+
+@pytest.mark.parametrize("rule", LOCAL, ids=lambda rule: rule.name)
 def test_the_roof_moves_as_many_bytes_as_the_rule(rule):
     assert roof_rule(rule).words_per_parameter() == rule.words_per_parameter()
 

@@ -17,20 +17,29 @@ from conftest import DTYPES, draw, needs
 
 from fastopt import RULES, Optimizer
 from fastopt.backends import source
+from fastopt.translate import built_in_sweeps
 
 pytestmark = needs("numba")
+
+SWEEPS = built_in_sweeps()
 
 on_x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads x86-64 instructions")
 PACKED = {"fma": r"\bvfn?m(add|sub)\d{3}ps\b", "/": r"\bv?divps\b", "sqrt": r"\bv?sqrtps\b"}
 FLOAT64 = r"\bv?(?:mul|add|sub|div|sqrt)[sp]d\b|\bvfn?m(?:add|sub)\d{3}[sp]d\b|\bv?cvt(?:s[sd]2s[sd]|p[sd]2p[sd])\b"
 
 
-def operations(rule):
-    """Return which of the operations in PACKED the rule's source has; the multiply-add of the loop is always there."""
-    nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(rule.update)))))
+def operations(sweep):
+    """Return which of the operations in PACKED the source has; a sweep over p and g has the prelude's multiply-add."""
+    nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(sweep.update)))))
     divides = any(isinstance(node, ast.Div) for node in nodes)
     takes_roots = any(isinstance(node, ast.Name) and node.id == "sqrt" for node in nodes)
-    return {"fma"} | ({"/"} if divides else set()) | ({"sqrt"} if takes_roots else set())
+    calls_fma = any(isinstance(node, ast.Name) and node.id == "fma" for node in nodes)
+    has_prelude = {"p", "g"} <= set(sweep.buffers)
+    return (
+        ({"fma"} if calls_fma or has_prelude else set())
+        | ({"/"} if divides else set())
+        | ({"sqrt"} if takes_roots else set())
+    )
 
 
 @cache
@@ -42,36 +51,43 @@ def assembly(name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CFunc, "enable_caching", lambda function: None)
-        function = compiled_pass.__wrapped__(RULES[name], np.dtype("float32"))
+        function = compiled_pass.__wrapped__(SWEEPS[name], np.dtype("float32"))
     return function._library.get_asm_str()
 
 
 @on_x86
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", SWEEPS)
 def test_a_float32_loop_is_packed(name):
-    for operation in operations(RULES[name]):
+    for operation in operations(SWEEPS[name]):
         assert re.search(PACKED[operation], assembly(name)), f"no packed {operation}"
 
 
 @on_x86
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [name for name, sweep in SWEEPS.items() if not sweep.sums])
 def test_a_float32_loop_has_no_float64(name):
     assert re.findall(FLOAT64, assembly(name)) == []
 
 
 @on_x86
+@pytest.mark.parametrize("name", [name for name, sweep in SWEEPS.items() if sweep.sums])
+def test_sums_of_a_float32_loop_are_packed_float64(name):
+    assert re.search(r"\bvfmadd\d{3}pd\b", assembly(name))
+    assert re.search(r"\bvcvtps2pd\b", assembly(name))
+
+
+@on_x86
 def test_the_patterns_find_what_they_look_for():
     assert {"adam": {"fma", "/", "sqrt"}, "scaled_clip": {"fma", "/"}, "sgd": {"fma"}} == {
-        name: operations(RULES[name]) for name in ("adam", "scaled_clip", "sgd")
+        name: operations(SWEEPS[name]) for name in ("adam", "scaled_clip", "sgd")
     }
     assert all(re.search(FLOAT64, line) for line in ("vmulsd %xmm0", "divpd", "vcvtss2sd", "cvtps2pd", "vfmadd213pd"))
     assert not any(re.search(FLOAT64, line) for line in ("vmulss %xmm0", "vdivps", "vfmadd213ps", "vmovsd", "cvtsi2sd"))
 
 
 @on_x86
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", SWEEPS)
 def test_each_buffer_is_fetched_ahead(name):
-    assert len(re.findall(r"\bprefetcht0\b", assembly(name))) >= 2 + len(RULES[name].states)
+    assert len(re.findall(r"\bprefetcht0\b", assembly(name))) >= len(SWEEPS[name].buffers)
 
 
 def test_a_second_step_and_a_second_optimizer_compile_nothing():
@@ -87,14 +103,17 @@ def test_a_second_step_and_a_second_optimizer_compile_nothing():
                 optimizer.step(draw(1, 40_000, dtype))
                 optimizer.step(draw(2, 40_001, dtype, 3)[1:], grad_scale=2)
         seen.append(
-            ([compiled_pass(rule, np.dtype(dtype)).address for dtype in DTYPES], compiled_pass.cache_info().misses)
+            (
+                [compiled_pass(rule.stages[0], np.dtype(dtype)).address for dtype in DTYPES],
+                compiled_pass.cache_info().misses,
+            )
         )
     assert seen[0] == seen[1]
     assert all(len(launch.signatures) <= 1 for launch in (_run_alone, _run_together))
 
 
 def test_the_name_changes_with_what_the_code_comes_from():
-    names = {source.unique_name(RULES["sgd"], compiler) for compiler in ("one", "another", "one")}
+    names = {source.unique_name(SWEEPS["sgd"], compiler) for compiler in ("one", "another", "one")}
     assert len(names) == 2
 
 
@@ -106,7 +125,7 @@ def name_of_pass(name, dtype="float32", **changed):
         patch.setattr(module, "part", lambda function, *signature: function.__name__)
         for which, value in changed.items():
             patch.setattr(module, which, value)
-        return module.compiled_pass.__wrapped__(RULES[name], np.dtype(dtype))
+        return module.compiled_pass.__wrapped__(SWEEPS[name], np.dtype(dtype))
 
 
 def test_the_name_of_a_pass_changes_with_its_rule_dtype_loop_and_helpers():
@@ -130,7 +149,7 @@ def test_the_helpers_of_a_pass_are_all_in_its_digest():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "part", lambda function, *signature: spaces.append(function.__globals__))
         patch.setattr(module, "digest_of", lambda *modules: asked.extend(modules) or "")
-        module.compiled_pass.__wrapped__(RULES["sgd"], np.dtype("float32"))
+        module.compiled_pass.__wrapped__(SWEEPS["sgd"], np.dtype("float32"))
     helpers = [value for name, value in spaces[0].items() if name in vars(module) and hasattr(value, "__module__")]
     assert helpers
     assert {module.__name__, *(helper.__module__ for helper in helpers)} <= set(asked)
@@ -166,7 +185,7 @@ from fastopt import Optimizer
 from fastopt.backends.numba.rule import compiled_pass
 
 Optimizer(np.zeros(40_000), mine, backend="numba", threads=2).step(np.ones(40_000))
-print(compiled_pass(mine, np.dtype("float64")).cache_hits)
+print(compiled_pass(mine.stages[0], np.dtype("float64")).cache_hits)
 """
 
 

@@ -62,9 +62,7 @@ def test_the_table_has_every_rule_and_no_default():
 
 @pytest.mark.parametrize("name", RULES)
 def test_decay_is_of_the_kind_that_the_oracle_says(name):
-    assert RULES[name].decay == (
-        None if name in oracle.OWN_DECAY else "decoupled" if name in oracle.DECOUPLED else "l2"
-    )
+    assert RULES[name].decay == {"own": None}.get(oracle.DECAY[name], oracle.DECAY[name])
 
 
 @pytest.mark.parametrize("size", SIZES)

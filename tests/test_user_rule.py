@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import bits, draw, needs
+from conftest import draw, needs
 
 import fastopt
 from fastopt import Optimizer, fma, rule, where
@@ -92,14 +92,29 @@ def test_numba_agrees_with_the_reference(source, name, size, tmp_path):
     np.testing.assert_allclose(fast, slow, rtol=1e-13, atol=1e-14)
 
 
-@needs("numba")
-@pytest.mark.parametrize("body", ["fma(-lr, g, 0.5 * p)", "p - lr * g * 2.0", "fma(-lr, g * 0.5, p)"])
-def test_a_literal_in_a_float32_rule_is_refused(body, tmp_path):
-    own = load(tmp_path, f"@rule\ndef literal(p, g, *, lr=0.1):\n    return {body}\n").literal
-    p = draw(0, 4)
-    with pytest.raises(TypeError, match=r"literal .*float32.*float64.*keyword-only coefficient"):
-        Optimizer(p, own, backend="numba")
-    assert bits(p) == bits(draw(0, 4))
+@own_backends
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("fma(-lr, g, 0.1 * p)", lambda p, g, lr, real: real(0.1) * p - lr * g),
+        ("p - lr * g * 2", lambda p, g, lr, real: p - lr * g * real(2)),
+        (
+            "fma(-lr, where(g > 0.3, 1.0, -0.7), p)",
+            lambda p, g, lr, real: p - lr * np.where(g > real(0.3), 1, real(-0.7)),
+        ),
+        ("p - lr * THIRD * g", lambda p, g, lr, real: p - lr * real(1 / 3) * g),
+        ("p - lr * half(g)", lambda p, g, lr, real: p - lr * (g * real(0.5))),
+    ],
+)
+def test_a_literal_takes_the_dtype_of_the_buffers(body, expected, dtype, own, tmp_path):
+    source = "THIRD = 1 / 3\n\n\ndef half(x):\n    return 0.5 * x\n\n\n"
+    literal = load(tmp_path, f"{source}@rule\ndef literal(p, g, *, lr=0.25):\n    return {body}\n").literal
+    p, g, real = draw(0, 1000, dtype), draw(1, 1000, dtype), np.dtype(dtype).type
+    wanted = expected(p.copy(), g, real(0.25), real)
+    assert wanted.dtype == dtype
+    Optimizer(p, literal, backend=own).step(g)
+    np.testing.assert_allclose(p, wanted, rtol=2 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
 
 
 @needs("numba")
@@ -134,7 +149,7 @@ COEFFICIENTS = {
     "no step": (lambda *, lr=0.1: {}, "expected \\(t, \\*, lr=...,"),
     "positional": (lambda t, lr=0.1: {}, "expected \\(t, \\*, lr=...,"),
     "no default": (lambda t, *, lr: {}, "lr has no default"),
-    "weight_decay": (lambda t, *, lr=0.1, weight_decay=0.1: {}, "weight_decay already"),
+    "weight_decay": (lambda t, *, lr=0.1, weight_decay=0.1: {}, "has weight_decay already"),
 }
 
 
@@ -257,7 +272,7 @@ def test_a_rule_that_was_edited_is_compiled_again(own, tmp_path):
 def test_a_variant_has_its_own_name_and_defaults():
     adamw = fastopt.RULES["adamw"]
     assert (adamw.name, adamw.decay, adamw.hyper["weight_decay"]) == ("adamw", "decoupled", 1e-2)
-    assert adamw.update is fastopt.RULES["adam"].update
+    assert adamw.stages == fastopt.RULES["adam"].stages
     assert math.isclose(fastopt.RULES["adam"].hyper["weight_decay"], 0.0)
 
 
@@ -265,3 +280,37 @@ def test_a_variant_has_its_own_name_and_defaults():
 def test_a_rule_runs_on_the_default_backend(tmp_path):
     optimizer = Optimizer(np.zeros(2), load(tmp_path, HEAVY_BALL).heavy_ball)
     assert optimizer.backend == default_backend() == "numba"
+
+
+def test_a_coefficient_that_nothing_gives_is_named():
+    @rule
+    def own(p, g, *, step_size):
+        return fma(-step_size, g, p)
+
+    own.coefficients(lambda t, *, lr=0.1: {"step": lr})
+    with pytest.raises(TypeError, match=r"rule own: own takes 'step_size', expected one of .*step"):
+        Optimizer(np.zeros(2), own, backend="reference")
+
+
+def test_a_default_is_in_its_own_range():
+    @rule
+    def own(p, g, *, lr=0.1, alpha=5.0, beta=-1.0):
+        return fma(-lr * alpha * beta, g, p)
+
+    p = np.zeros(2)
+    Optimizer(p, own, backend="reference", alpha=5.0, beta=-2.0).step(np.ones(2))
+    assert p.tolist() == [1.0, 1.0]
+
+
+def test_hyper_parameters_have_a_namespace_of_their_own():
+    @rule
+    def own(p, g, *, lr=0.5, clip_value=2.0, threads=3.0):
+        return fma(-lr, g * clip_value * threads, p)
+
+    p = np.zeros(2)
+    optimizer = Optimizer(p, own(clip_value=4.0, lr=0.25), backend="reference", clip_value=0.5, threads=1)
+    optimizer.step(np.array([0.25, 1.0]))
+    assert p.tolist() == [-0.75, -1.5]
+    assert optimizer.hyper == {"lr": 0.25, "clip_value": 4.0, "threads": 3.0, "weight_decay": 0.0}
+    with pytest.raises(ValueError, match=r"unknown hyper-parameter of own 'clip'"):
+        own(clip=1.0)

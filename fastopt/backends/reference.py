@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules import PRELUDE_NUMBERS, Sweep, prelude, vocabulary
+from ..rules import Sweep, prelude, vocabulary
 from .functions import substituted
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
@@ -49,8 +49,8 @@ class ReferenceBackend:
 
             def run(zero_grad: bool) -> None:
                 values = {name: buffer.astype(np.float64) for name, buffer in named.items()}
-                given = dict(zip((*PRELUDE_NUMBERS, *sweep.numbers), numbers, strict=True))
-                grad_scale, clip_value, weight_decay, decay_factor = (given.pop(name) for name in PRELUDE_NUMBERS)
+                grad_scale, clip_value, weight_decay, decay_factor, *own = numbers
+                given = dict(zip(sweep.numbers, own, strict=True))
                 if "g" in values:
                     values["g"] = scaled(values["g"], grad_scale=grad_scale, clip_value=clip_value)
                 if "p" in values:

@@ -53,7 +53,7 @@ def roof_rule(rule: Rule) -> Rule:
     Raises
     ------
     ValueError
-        It keeps more states than any roof has.
+        It has several sweeps, or keeps more states than any roof has.
 
     Examples
     --------
@@ -62,6 +62,8 @@ def roof_rule(rule: Rule) -> Rule:
     'roof_2'
     """
     states = len(rule.states)
+    if not rule.is_local:
+        raise ValueError(f"rule {rule.name} has several sweeps; the roofs are of one")
     if states >= len(ROOFS):
         raise ValueError(f"rule {rule.name} keeps {states} states; the roofs have up to {len(ROOFS) - 1}")
     return ROOFS[states]

@@ -28,6 +28,13 @@ class Range:
         above = number > self.low if self.is_open else number >= self.low
         return math.isfinite(number) and above and number < self.high
 
+    @property
+    def words(self) -> str:
+        """What an error message calls a number in it."""
+        if self.high == math.inf and self.low == 0:
+            return "a positive number" if self.is_open else "a number that is not negative"
+        return "a finite number" if self == ANY else f"a number in {self}"
+
     def __str__(self) -> str:
         if self.high < math.inf:
             return f"{'(' if self.is_open else '['}{self.low:g}, {self.high:g})"
@@ -94,7 +101,7 @@ def _checked(rule: str, name: str, value: Any, default: Hyper, allowed: Range) -
         if not isinstance(number, Real):
             raise TypeError(f"{rule}: got {name}={value!r}, expected a number such as {default!r}")
         if number not in allowed:
-            words = "a finite number" if allowed == ANY else f"a number in the range {allowed}"
+            words = allowed.words if math.isfinite(number) else "a finite number"
             raise ValueError(f"{rule}: got {name}={value!r}, expected {words}")
     return tuple(map(float, value)) if several else float(value)
 
