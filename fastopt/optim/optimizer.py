@@ -186,6 +186,17 @@ class Optimizer:
         self._groups.set({"lr": value})
 
     @property
+    def lr_scale(self) -> float:
+        """Factor on every learning rate; what a schedule sets."""
+        return self._lr_scale
+
+    @lr_scale.setter
+    def lr_scale(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(f"lr_scale: got {value!r}, expected a finite number")
+        self._lr_scale = float(value)
+
+    @property
     def zero_grad(self) -> bool:
         """Whether a step sets the gradient to zero; only then it has to be writable."""
         return self._zero_grad
@@ -269,7 +280,7 @@ class Optimizer:
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
         return GradientOptions(
             -grad_scale if self.maximize else grad_scale,
-            self.lr_scale,
+            self._lr_scale,
             math.inf if self._clip_value is None else self._clip_value,
             self._max_norm or 0.0,
             self._max_segment_norm or 0.0,
@@ -441,7 +452,10 @@ class Optimizer:
             raise ValueError(f"state: got {sorted(saved['state'])}, expected {sorted(self.state)}")
         hyper = self.rule.checked(saved["hyper"])
         self._groups.check(saved["groups"])
-        steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
+        steps, skipped = (whole_number(name, saved[name], least=0) for name in ("step", "skipped"))
+        lr_scale = saved["lr_scale"]
+        if not math.isfinite(lr_scale):
+            raise ValueError(f"state: got lr_scale={lr_scale!r}, expected a finite number")
         expected = state_dtype(self._parameters.dtype)
         for name, values in saved["state"].items():
             if values.dtype != expected or values.shape != self._parameters.shape:
