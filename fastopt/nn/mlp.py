@@ -284,7 +284,7 @@ class MLP:
         """
         device = get_backend(backend).device
         parameters = self.parameters
-        if device is not None:
+        if not device.is_host:
             parameters = device.zeros(parameters.size, self.dtype)
             device.write(parameters, self.parameters)
         return Optimizer(parameters, rule, layout=self.layout, backend=backend, **options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name
-from ..backends.functions import substituted
+from ..backends.host import evaluate
 from ..buffers import Segment
-from ..rules import Hyper, Number, Rule, check_hyper, get_rule
+from ..rules import Hyper, Rule, check_hyper, get_rule
 
-__all__ = ["Group", "Groups", "evaluate"]
+__all__ = ["Group", "Groups"]
 
 
 @dataclass(eq=False)
@@ -71,7 +70,7 @@ class Group:
             values = {**self.memory, **values}
             with np.errstate(all="ignore"):
                 for number in self.rule.numbers:
-                    values[number.name] = evaluate(number, values)
+                    values[number.name] = evaluate(number, [values[name] for name in number.parameters])
             self.memory = {name: values[name] for name in self.memory}
         return (scale, clip_value, self._l2, 1.0 - lr * self._decoupled, *self._in_order(values))
 
@@ -210,17 +209,6 @@ class Groups:
         for name, group in self._named.items():
             group.update(saved[name]["hyper"])
             group.memory = {key: float(value) for key, value in saved[name]["memory"].items()}
-
-
-def evaluate(number: Number, values: Mapping[str, float]) -> float:
-    """Return the value of a number, with IEEE's results of a division by zero and of the root of a negative number."""
-    arguments = (np.float64(values[name]) for name in number.parameters)
-    return float(_with_ieee_results(number.function)(*arguments))
-
-
-@cache
-def _with_ieee_results(function: Callable[..., float]) -> Callable[..., float]:
-    return substituted(function, {math.sqrt: np.sqrt})
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:

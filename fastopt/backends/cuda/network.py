@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...rules import Rule
+from ...rules import Rule, Sweep
 from ..network import NetworkSpec
-from ..protocol import Array, coefficient_count
+from ..protocol import Array
+from ..source import number_count
 from . import shim
 from .buffer import DeviceBuffer
 from .graph import Graph, capture
@@ -50,8 +51,11 @@ class CudaTrainer:
 
     def __init__(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any]) -> None:
         self._network, self._dtype = network, dtype
-        self._columns = coefficient_count(rule)
-        self._update = compiled_pass(rule, dtype)
+        first = rule.stages[0]
+        assert isinstance(first, Sweep)
+        self._columns = number_count(first)
+        # a rule that is not local is applied to the gradient by the optimizer
+        self._update: Any = compiled_pass(first, dtype) if rule.is_local else None
         self._stream = shim.new_stream()
         self._step = Step(network, dtype, self._stream)
         self._tables = Tables(
@@ -144,7 +148,8 @@ class CudaTrainer:
         """Launch the rule's pass over a slice of the buffers, with the coefficients of that group."""
         parameters, *states = (buffer[where] for buffer in self._buffers)
         own = DeviceBuffer(self._tables.coefficients[group * self._columns : (group + 1) * self._columns])
-        bind(*self._update, (parameters, self._gradients[where], *states), own)(False)
+        gradients = self._gradients[where]
+        bind(*self._update, (parameters, gradients, *states), own, gradients)(False)
 
     def _spans(self, *, alike: bool) -> tuple[tuple[int, int, int], ...]:
         """Return begin, end and group of what one pass updates: all, where weights and biases take the same numbers."""
