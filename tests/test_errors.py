@@ -179,7 +179,7 @@ ARGUMENTS = {
     "betas a number": ({"betas": 0.9}, TypeError, "betas=0.9 2 numbers (0.9, 0.999)"),
     "three betas": ({"betas": (0.9, 0.9, 0.9)}, TypeError, "betas 2 numbers"),
     "beta of one": ({"betas": (0.9, 1.0)}, ValueError, "betas=(0.9, 1.0) [0, 1)"),
-    "beta negative": ({"betas": (-0.1, 0.9)}, ValueError, "betas negative"),
+    "beta negative": ({"betas": (-0.1, 0.9)}, ValueError, "betas=(-0.1, 0.9) [0, 1)"),
     "beta nan": ({"betas": (0.9, math.nan)}, ValueError, "betas finite"),
     "momentum of one": ({"rule": "momentum", "momentum": 1.0}, ValueError, "momentum=1.0 [0, 1)"),
     "alpha of one": ({"rule": "rmsprop", "alpha": 1}, ValueError, "alpha=1 [0, 1)"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, HYPER, bits, contents, draw
 
-from fastopt import RULES, Layout, Optimizer
+from fastopt import RULES, Layout, Optimizer, fma, rule
 from fastopt.backends import get_backend
 from fastopt.backends.reference import ReferenceBackend
 
@@ -69,13 +69,35 @@ def test_no_parameters_are_no_error(dtype, options, backend):
     assert (optimizer.steps, optimizer.skipped) == (1, 0)
 
 
+COPIES_OF_P = {("schedule_free_adamw", "z"), ("prodigy", "initial")}
+"""The states that do not start at zero."""
+
+
 @pytest.mark.parametrize("name", RULES)
-def test_states_have_the_rule_s_names_and_start_at_zero(name, backend):
+def test_states_have_the_rule_s_names_and_start_at_zero_or_as_a_copy(name, backend):
     p = draw(0, 10)
-    optimizer = Optimizer(p, name, backend=backend)
+    optimizer = Optimizer(p, name, layout=Layout({"matrix": (5, 2)}), backend=backend)
     assert tuple(optimizer.state) == RULES[name].states
-    for buffer in optimizer.state.values():
-        assert (buffer.dtype, buffer.shape, buffer.any()) == (p.dtype, p.shape, False)
+    for state, buffer in optimizer.state.items():
+        assert (buffer.dtype, buffer.shape) == (p.dtype, p.shape)
+        assert not np.shares_memory(buffer, p)
+        assert bits(buffer) == bits(p if (name, state) in COPIES_OF_P else np.zeros_like(p))
+
+
+def test_a_state_starts_at_a_number_or_as_a_hyper_parameter(backend):
+    @rule(starts={"length": "lr", "total": 0.5})
+    def own(p, g, length, total, *, lr=0.25):
+        return fma(-length, g, p), length, total + g * g
+
+    p = np.zeros(2)
+    try:
+        optimizer = Optimizer(p, own, backend=backend, lr=0.125)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert optimizer.state["length"].tolist() == [0.125, 0.125]
+    assert optimizer.state["total"].tolist() == [0.5, 0.5]
+    optimizer.step(np.ones(2))
+    assert (p.tolist(), optimizer.state["total"].tolist()) == ([-0.125, -0.125], [1.5, 1.5])
 
 
 def test_states_are_read_and_written_in_place(backend):

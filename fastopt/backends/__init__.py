@@ -7,7 +7,8 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Run
+from .plan import Plan
+from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Numbers, Run
 from .source import number_count
 from .threads import available_cores
 
@@ -20,6 +21,8 @@ __all__ = [
     "Kernel",
     "MatMul",
     "NetworkSpec",
+    "Numbers",
+    "Plan",
     "Run",
     "Trainer",
     "available_cores",

@@ -11,6 +11,7 @@ from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Sweep
 from .c_network import CTrainer
+from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
 from .threads import is_forked_child
@@ -30,7 +31,7 @@ class CBackend:
     """
 
     name = "c"
-    device = None
+    device = HostDevice()
 
     def __init__(self, level: str | None = None) -> None:
         if level is not None and level not in self.levels():

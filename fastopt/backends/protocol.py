@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._device_memory import DeviceMemory
-from ..rules import Sweep
+from ..rules import MatrixStage, Sweep
 from .network import NetworkSpec, Trainer
+from .plan import Plan
 
-__all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Run"]
+__all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Numbers", "Run"]
 
 Array = NDArray[Any]
 
 Run = Callable[[bool], None]
-"""A pass over its buffers; sets g to zero behind the update when it is told so."""
-
+"""A pass over its buffers; if its argument is true, it sets g to zero after the update."""
 
 MatMul = Callable[[Any, Any], Any]
-"""The product of two matrices of one dtype, as a new matrix; either may be a transposed view."""
+"""The product of two of the device's matrices of one dtype, as a new matrix; either may be a transposed view."""
 
 
 class Kernel(Protocol):
     """The passes of one sweep over flat buffers of one dtype."""
 
-    def __call__(self, buffers: Sequence[Array], numbers: Any, sums: Any = None) -> Run:
+    def __call__(self, buffers: Sequence[Any], numbers: Any, sums: Any = None) -> Run:
         """Return the pass that updates the sweep's buffers in place by what its numbers are then.
 
         Parameters
@@ -35,15 +35,16 @@ class Kernel(Protocol):
         buffers
             In the order of :attr:`Sweep.buffers`.
         numbers
-            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own: a NumPy array, or on a device one of the rows that
-            :meth:`Device.coefficients` has for kernels.
+            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own: a row that :meth:`Device.coefficients` has for
+            reading; on the host, any NumPy array.
         sums
-            For a sweep with sums: float64 numbers, one for each, that the pass writes.
+            For a sweep with sums, what :class:`Numbers` has for it; on the host, a float64 array of one number for
+            each, which the pass writes.
         """
 
 
 class Coefficients(Protocol):
-    """Rows of coefficients that are written on the host and read on a device."""
+    """Rows of numbers that are written on the host, and read where passes run."""
 
     rows: list[Array]
     read: list[Any]
@@ -52,20 +53,56 @@ class Coefficients(Protocol):
         """Have passes over these gradients read what is in the rows now."""
 
 
-class Device(Protocol):
-    """Memory that is not the host's, and buffers in it: with a size, a shape, a dtype, and slices."""
+class Numbers(Protocol):
+    """The numbers of a step with several stages, by the slots of a :class:`~fastopt.backends.plan.Plan`.
 
-    def describe(self, name: str, array: Any) -> DeviceMemory:
-        """Return what is known of another library's array; `name` is what messages call it.
+    They are computed where the passes run: on a device, the host does not wait for them.
+    """
+
+    sums: Sequence[Any]
+    """Where each pass writes its sums; None for a pass without sums."""
+
+    def begin(self, given: Sequence[float], gradients: Any) -> None:
+        """Take the slots that are given for the next step, whose passes work on these gradients."""
+
+    def compute(self, moment: int) -> None:
+        """Compute what a step computes after so many stages, and what the passes of the next stage take."""
+
+    def scalar(self, slot: int) -> Any:
+        """Return a number as matrix stages take it."""
+
+    def read(self, slots: Sequence[int]) -> list[float]:
+        """Return numbers, when all work on them is done."""
+
+    def write(self, slots: Sequence[int], values: Sequence[float]) -> None:
+        """Set numbers."""
+
+
+class Device(Protocol):
+    """Where the buffers of a backend's passes lie. A buffer has a size, a shape, a dtype, and slices."""
+
+    is_host: bool
+    """Whether buffers are NumPy arrays."""
+
+    def take(
+        self,
+        name: str,
+        array: Any,
+        *,
+        dtype: np.dtype[Any] | None = None,
+        size: int | None = None,
+        writable: bool = True,
+    ) -> Any:
+        """Return the user's array as a buffer, without a copy; `name` is what messages call it.
 
         Raises
         ------
         TypeError, ValueError
-            It does not lie on this device.
+            Passes cannot work on it; the message says why.
         """
 
-    def wrap(self, array: Any) -> Any:
-        """Return a buffer in the memory of another library's array, or of what was described, without a copy."""
+    def check_disjoint(self, buffers: Mapping[str, Any]) -> None:
+        """Raise ValueError when two of the named buffers share memory."""
 
     def zeros(self, size: int, dtype: np.dtype[Any]) -> Any:
         """Return a new buffer."""
@@ -74,21 +111,24 @@ class Device(Protocol):
         """Set a buffer to zero."""
 
     def write(self, buffer: Any, values: Any) -> None:
-        """Copy values, of the device or of the host, into a buffer."""
+        """Copy values, of the device or of the host, into a buffer; a number is written to every element."""
 
-    def read(self, buffer: Any, out: Array) -> None:
-        """Copy a buffer's values into an array of the host, when all work on them is done."""
+    def read(self, buffer: Any, out: Array | None = None) -> Array:
+        """Return a buffer's values as a NumPy array, when all work on them is done: in `out`, if that is given."""
 
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
-        """Return rows of coefficients for the passes of one optimizer."""
+        """Return rows of numbers for the passes of one optimizer."""
 
-    def limits(
-        self, sizes: Sequence[int], dtype: np.dtype[Any], coefficients: Any
-    ) -> Callable[[Sequence[Any]], Callable[[], None]]:
-        """Return what makes of the spans of a gradient of that dtype the launch that limits their norms.
+    def numbers(self, plan: Plan, table: Coefficients, puts: Sequence[Callable[[Sequence[float]], None]]) -> Numbers:
+        """Return what computes the plan's numbers, and hands each pass its own: by its row of the table, or its put."""
 
-        It writes factors to the coefficients that were sent, by the limits that were sent with them.
-        """
+    def bind_matrices(
+        self, stage: MatrixStage, buffer: Any, shape: tuple[int, ...], matmul: MatMul
+    ) -> Callable[[Mapping[str, Any]], None]:
+        """Return what replaces a buffer of that shape by what a matrix stage gives, called with the stage's numbers."""
+
+    def launching(self, gradients: Any) -> AbstractContextManager[object]:
+        """Return the context in which the stages of a step over these gradients run one after the other."""
 
     def capture(self, function: Callable[[], object], gradients: Any) -> Callable[[], None]:
         """Return what runs all that the function launches in one go, where passes over these gradients run then."""
@@ -99,8 +139,8 @@ class Backend(Protocol):
 
     name: str
 
-    device: Device | None
-    """Where the buffers of its passes lie; None for NumPy arrays."""
+    device: Device
+    """Where the buffers of its passes lie."""
 
     def describe(self) -> str:
         """Return one line for ``fastopt info``."""

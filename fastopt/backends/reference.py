@@ -10,6 +10,7 @@ import numpy as np
 
 from ..rules import Sweep, prelude, vocabulary
 from .functions import substituted
+from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
 
@@ -28,7 +29,7 @@ class ReferenceBackend:
     """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
 
     name = "reference"
-    device = None
+    device = HostDevice()
 
     def describe(self) -> str:
         """Return what it is."""

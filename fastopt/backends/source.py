@@ -32,18 +32,18 @@ def number_count(sweep: Sweep) -> int:
     return len(PRELUDE_NUMBERS) + len(sweep.numbers)
 
 
-def element_source(sweep: Sweep, name: str) -> str:
+def element_source(sweep: Sweep, name: str, lanes: int = LANES) -> str:
     """Return a function that does what :mod:`~fastopt.rules.prelude` says, calls the rule, and stores its results.
 
     It calls `scaled`, `decayed`, `rule`, `same_dtype`, `fma` and `float64` of the namespace that it is run in. With
-    sums it takes `lanes`, where element i adds its terms to the i-th of `LANES` places for each of them.
+    sums it takes `lanes`, where element i adds its terms to the i-th of that many places for each of them.
     """
     own = tuple(f"number_{name}" for name in sweep.numbers)
     has_g, has_p = "g" in sweep.buffers, "p" in sweep.buffers
     values = {"p": "parameter", "g": "gradient", **{state: f"{state}[i]" for state in sweep.states}}
     stores = [f"    {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in sweep.writes]
     for k, total in enumerate(sweep.sums):
-        place = f"lanes[{k * LANES} + i]"
+        place = f"lanes[{k * lanes} + i]"
         stores.append(f"    {place} = fma(float64(sum_{total}[0]), float64(sum_{total}[1]), {place})")
     return _ELEMENT.format(
         name=name,

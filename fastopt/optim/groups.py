@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name
-from ..backends.functions import substituted
+from ..backends.host import evaluate
 from ..buffers import Segment
-from ..rules import Hyper, Number, Rule, get_rule
+from ..rules import Hyper, Rule, get_rule
 
-__all__ = ["Group", "Groups", "evaluate"]
+__all__ = ["Group", "Groups"]
 
 
 @dataclass(eq=False)
@@ -44,6 +43,7 @@ class Group:
     def __post_init__(self) -> None:
         self.memory = self.rule.memory_at_start(self.hyper)
         self._in_order = _picker(self.rule.stages[-1].numbers)
+        self._has_numbers = bool(self.rule.numbers)
         self.update({})
 
     def update(self, hyper: Mapping[str, Any]) -> None:
@@ -67,13 +67,17 @@ class Group:
         `scale` and `clip_value` are what the prelude does to the gradient.
         """
         values = self.at_step(t, lr)
-        if self.rule.numbers:
-            values = {**self.memory, **values}
-            with np.errstate(all="ignore"):
-                for number in self.rule.numbers:
-                    values[number.name] = evaluate(number, values)
-            self.memory = {name: values[name] for name in self.memory}
+        if self._has_numbers:
+            values = self._with_numbers(values)
         return (scale, clip_value, self._l2, 1.0 - lr * self._decoupled, *self._in_order(values))
+
+    def _with_numbers(self, coefficients: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the coefficients and the numbers that follow from them and the memory, and keep the new memory."""
+        values = {**self.memory, **coefficients}
+        for number in self.rule.numbers:
+            values[number.name] = evaluate(number, [values[name] for name in number.parameters])
+        self.memory = {name: values[name] for name in self.memory}
+        return values
 
     def is_like(self, other: Group) -> bool:
         """Return whether one set of numbers serves the segments of both."""
@@ -130,8 +134,8 @@ class Groups:
             hyper = rule.checked({**(self.default.hyper if rule is self.default.rule else {}), **differing})
             if is_vector:
                 assert rule.vectors is not None
-                shared = {key: value for key, value in hyper.items() if key in rule.vectors.hyper}
-                rule, hyper = rule.vectors, {**rule.vectors.hyper, **shared}
+                own = rule.vectors.hyper
+                rule, hyper = rule.vectors, {**own, **{key: hyper[key] for key in hyper.keys() & own.keys()}}
             self._named[name] = Group(rule, hyper)
         return self._named[name]
 
@@ -216,17 +220,6 @@ class Groups:
         for name, group in self._named.items():
             group.update(saved[name]["hyper"])
             group.memory = {key: float(value) for key, value in saved[name]["memory"].items()}
-
-
-def evaluate(number: Number, values: Mapping[str, float]) -> float:
-    """Return the value of a number, with IEEE's results of a division by zero and of the root of a negative number."""
-    arguments = (np.float64(values[name]) for name in number.parameters)
-    return float(_with_ieee_results(number.function)(*arguments))
-
-
-@cache
-def _with_ieee_results(function: Callable[..., float]) -> Callable[..., float]:
-    return substituted(function, {math.sqrt: np.sqrt})
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:

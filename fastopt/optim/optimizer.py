@@ -6,17 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .._bfloat16 import state_dtype
 from .._errors import whole_number
-from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of
+from ..backends import Backend, Device, NetworkSpec, Trainer, available_cores, backend_of
 from ..buffers import Layout
-from ..memory import Memory, memory_of
 from ..rules import Hyper, Rule, Sweep, get_rule, with_limits
 from .groups import Groups
-from .program import GradientOptions, make_step
+from .program import Options, make_step
 from .spans import Spans
 
 __all__ = ["Optimizer"]
@@ -110,9 +108,9 @@ class Optimizer:
         **hyper: Any,
     ) -> None:
         self._backend = backend_of(backend)
-        self._memory: Memory = memory_of(self._backend)
+        self._device: Device = self._backend.device
         self.parameters = parameters
-        self._parameters = self._memory.take("parameters", parameters)
+        self._parameters = self._device.take("parameters", parameters)
         self.rule = get_rule(rule)
         self.layout = layout or Layout({"parameters": self._parameters.shape})
         if self.layout.size != self._parameters.size:
@@ -127,7 +125,7 @@ class Optimizer:
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self._shape, dtype = self._parameters.shape, self._parameters.dtype
         self.state = {
-            name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states
+            name: self._device.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states
         }
         self._start_states()
         self.steps = 0
@@ -142,14 +140,13 @@ class Optimizer:
             for name, start in group.rule.starts.items():
                 where = slice(segment.offset, segment.stop)
                 value = group.hyper[start] if isinstance(start, str) and start != "p" else start
-                self._memory.write(self.state[name][where], self._parameters[where] if value == "p" else value)
+                self._device.write(self.state[name][where], self._parameters[where] if value == "p" else value)
 
     def _arrange(self) -> None:
         """Cut the buffers into spans, as few as the groups and the limits of now allow."""
         limited = self._max_norm is not None or self._max_segment_norm is not None or self._skip_nonfinite
         self._spans = Spans(
             self._backend,
-            self._memory,
             self._groups,
             (lambda group: with_limits(group.rule)) if limited else (lambda group: group.rule),
             self._parameters,
@@ -168,7 +165,7 @@ class Optimizer:
     @property
     def on_device(self) -> bool:
         """Whether parameters and states lie in memory that is not the host's."""
-        return self._backend.device is not None
+        return not self._device.is_host
 
     @property
     def hyper(self) -> dict[str, Hyper]:
@@ -247,6 +244,7 @@ class Optimizer:
         before = getattr(self, name)
         setattr(self, name, value)
         if bool(before) != bool(value):
+            self._step.save_memory()
             self._arrange()
 
     def step(self, gradients: Array, *, grad_scale: float = 1.0) -> None:
@@ -267,34 +265,35 @@ class Optimizer:
         spans = self._spans
         if gradients is not spans.bound or gradients.shape != self._shape:
             spans.bind(gradients, writable=self._zero_grad)
-        self._step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
-        if self._step.launch(zero_grad=self._zero_grad, skip_nonfinite=self._skip_nonfinite):
+        step = self._step
+        step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
+        if step.launch(self._zero_grad, self._skip_nonfinite):
             self.steps += 1
             return
         self.skipped += 1
         if self._zero_grad:
             spans.clear_gradients()
 
-    def _options(self, grad_scale: float) -> GradientOptions:
+    def _options(self, grad_scale: float) -> Options:
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
-        return GradientOptions(
+        return (
             -grad_scale if self.maximize else grad_scale,
             self._lr_scale,
-            math.inf if self._clip_value is None else self._clip_value,
+            self._clip_value or math.inf,
             self._max_norm or 0.0,
             self._max_segment_norm or 0.0,
         )
 
     def capture(self, gradients: Array) -> Callable[..., None]:
-        """Return a step on these gradients that costs one launch: a CUDA graph of its passes.
+        """Return a step on these gradients: on a GPU a CUDA graph of its passes, which costs one launch.
 
         Nothing is updated before it is called. Each call is a step with its own coefficients: the step count, `lr`,
         `lr_scale` and the values of limits may be others in each.
 
         Parameters
         ----------
-        gradients : device array
+        gradients : ndarray or device array
             As for :meth:`step`. Later calls read what lies in the same memory then.
 
         Returns
@@ -305,8 +304,7 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            As for :meth:`step`; or the backend is not ``cuda``, or with `skip_nonfinite`, since the host would have to
-            look at the gradient first.
+            As for :meth:`step`; or with `skip_nonfinite`, since the host would have to look at the gradient first.
 
         Examples
         --------
@@ -318,7 +316,7 @@ class Optimizer:
         self._check_can_be_captured("capture")
         self._take(gradients)
         buffer, step, zero_grad = self._spans.buffer, self._step, self._zero_grad
-        passes = self._memory.capture(lambda: step.launch(zero_grad=zero_grad), buffer)
+        passes = self._device.capture(lambda: step.launch(zero_grad), buffer)
 
         def replay(*, grad_scale: float = 1.0) -> None:
             if self._step is not step or self._zero_grad != zero_grad:
@@ -333,7 +331,7 @@ class Optimizer:
         return replay
 
     def launch(self, gradients: Array) -> None:
-        """Launch a step's passes alone, for a CUDA graph of your own; :meth:`prepare` is the rest of the step.
+        """Launch a step's passes only, for a CUDA graph of your own; :meth:`prepare` is the rest of the step.
 
         Examples
         --------
@@ -347,10 +345,10 @@ class Optimizer:
         """
         self._check_can_be_captured("launch")
         self._take(gradients)
-        self._step.launch(zero_grad=self._zero_grad)
+        self._step.launch(self._zero_grad)
 
     def prepare(self, *, grad_scale: float = 1.0) -> None:
-        """Send the coming step's coefficients to the GPU and count the step, whose passes come next on the same stream.
+        """Send the next step's coefficients to the device and count the step, whose passes come next.
 
         Raises
         ------
@@ -401,25 +399,19 @@ class Optimizer:
 
     def write_parameters(self, values: Array) -> None:
         """Copy values into the parameters, wherever those lie."""
-        self._memory.write(self._parameters, values)
+        self._device.write(self._parameters, values)
 
     def read_parameters(self, out: Array) -> None:
         """Copy the parameters, wherever they lie, into a NumPy array."""
-        self._memory.read(self._parameters, out)
+        self._device.read(self._parameters, out)
 
     def read_state(self) -> dict[str, Array]:
         """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
-        if not self.on_device:
-            return dict(self.state)
-        dtype = state_dtype(self._parameters.dtype)
-        copies = {name: np.empty(self._parameters.size, dtype) for name in self.state}
-        for name, out in copies.items():
-            self._memory.read(self.state[name], out)
-        return copies
+        return {name: self._device.read(buffer) for name, buffer in self.state.items()}
 
     def new_gradients(self) -> Array:
         """Return a buffer of zeros for gradients, in the memory where the parameters lie."""
-        return self._memory.zeros(self._parameters.size, self._parameters.dtype)
+        return self._device.zeros(self._parameters.size, self._parameters.dtype)
 
     def count_steps(self, lr_scales: Sequence[float]) -> None:
         """Note that a trainer has taken these steps in the optimizer's place."""
@@ -428,6 +420,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
+        self._step.save_memory()
         return {
             "rule": self.rule.name,
             "step": self.steps,
@@ -464,7 +457,7 @@ class Optimizer:
                     f"expected {expected.name} of shape {self._parameters.shape}"
                 )
         for name, values in saved["state"].items():
-            self._memory.write(self.state[name], values)
+            self._device.write(self.state[name], values)
         self._groups.default.update(hyper)
         self._groups.load(saved["groups"])
         self._arrange()
@@ -480,13 +473,11 @@ class Optimizer:
             self._spans.bind(gradients, writable=self._zero_grad)
 
     def _check_can_be_captured(self, caller: str) -> None:
-        """Raise ValueError unless a step's passes are launches that do not ask the host."""
-        if not self.on_device:
-            raise ValueError(f"{caller}: got backend {self.backend!r}, expected 'cuda', whose passes are launches")
+        """Raise ValueError unless the passes of a step do not depend on what the host sees in a gradient."""
         if self._skip_nonfinite:
             raise ValueError(
-                f"{caller}: got skip_nonfinite=True, expected False: with it the host looks at each gradient before it "
-                "takes the step, which a graph cannot wait for"
+                f"{caller}: got skip_nonfinite=True, expected False: the host looks at each gradient before it takes "
+                "the step, which a graph cannot wait for"
             )
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, MatMul, Run, number_count
+from ..backends import Backend, Device, MatMul, Run, number_count
 from ..buffers import Layout, Segment
-from ..memory import Memory
 from ..rules import MatrixStage, Rule, Sweep
 from .groups import Group, Groups
 
-__all__ = ["Pass", "Span", "Spans"]
+__all__ = ["Pass", "Product", "Span", "Spans"]
 
 Array = NDArray[Any]
 
@@ -26,7 +25,7 @@ class Pass:
 
     def __init__(self, sweep: Sweep, row: Array, read: Any, pack: Callable[..., None]) -> None:
         self.sweep, self.row, self.read, self._pack = sweep, row, read, pack
-        self.sums = np.zeros(len(sweep.sums)) if sweep.sums else None
+        self.sums: Any = None
         self.run: Run = _unbound
 
     def put(self, numbers: Sequence[float]) -> None:
@@ -39,15 +38,10 @@ class Pass:
 
 
 class Product:
-    """A matrix stage on one span that is a matrix."""
+    """A matrix stage on one span that is a matrix: `run` takes the stage's numbers by name."""
 
-    def __init__(self, stage: MatrixStage, matrix: Array, matmul: MatMul) -> None:
-        self.stage, self._matrix, self._matmul = stage, matrix, matmul
-
-    def run(self, numbers: Mapping[str, float]) -> None:
-        """Replace the matrix by what the stage's function gives."""
-        own = {name: float(numbers[name]) for name in self.stage.numbers}
-        self._matrix[...] = self.stage.function(self._matrix, self._matmul, **own)
+    def __init__(self, stage: MatrixStage, run: Callable[[Mapping[str, Any]], None]) -> None:
+        self.stage, self.run = stage, run
 
 
 class Span:
@@ -63,13 +57,10 @@ class Span:
         The stages of a step: those of the group's rule, and what comes before them.
     stages
         What each stage does to it; None where one leaves it as it is.
-    values
-        Numbers of the step that are the span's own, by name.
     """
 
     def __init__(self, where: slice, group: Group, rule: Rule, stages: list[Pass | Product | None]) -> None:
         self.where, self.group, self.rule, self.stages = where, group, rule, stages
-        self.values: dict[str, float] = {}
 
     @property
     def passes(self) -> list[Pass]:
@@ -88,7 +79,7 @@ class Spans:
 
     Parameters
     ----------
-    backend, memory, threads
+    backend, threads
         What runs the passes.
     groups
         Which rule updates what.
@@ -103,6 +94,8 @@ class Spans:
 
     Attributes
     ----------
+    device : Device
+        Where the buffers lie.
     list : list of Span
         In the order of the layout.
     bound : object
@@ -116,7 +109,6 @@ class Spans:
     def __init__(
         self,
         backend: Backend,
-        memory: Memory,
         groups: Groups,
         rule_of: Callable[[Group], Rule],
         parameters: Array,
@@ -126,7 +118,8 @@ class Spans:
         *,
         apart: bool,
     ) -> None:
-        self._memory, self._parameters, self._states = memory, parameters, states
+        self.device: Device = backend.device
+        self._parameters, self._states = parameters, states
         self._kernels: dict[Sweep, Any] = {}
         dtype = parameters.dtype
 
@@ -138,11 +131,12 @@ class Spans:
         rules = [rule_of(groups.of(members[0])) for members in cuts]
         sweeps = [stage for rule in rules for stage in rule.stages if isinstance(stage, Sweep)]
         columns, real = max(map(number_count, sweeps), default=0), backend.compute_dtype(dtype)
-        self.table = memory.coefficients(len(sweeps), columns, real)
+        self.table = self.device.coefficients(len(sweeps), columns, real)
         rows = iter(zip(self.table.rows, self.table.read, strict=True))
         for sweep in sweeps:
             if sweep not in self._kernels:
                 self._kernels[sweep] = backend.kernel(sweep, dtype, threads)
+        matmul: MatMul | None = None
         self.list: list[Span] = []
         for members, rule in zip(cuts, rules, strict=True):
             where = slice(members[0].offset, members[-1].stop)
@@ -153,7 +147,9 @@ class Spans:
                     row, read = next(rows)
                     stages.append(Pass(stage, row[: number_count(stage)], read[: number_count(stage)], pack))
                 elif len(members[0].shape) == 2:
-                    stages.append(Product(stage, members[0].view(states[stage.buffer]), backend.matmul(real, threads)))
+                    matmul = matmul or backend.matmul(real, threads)
+                    buffer, shape = states[stage.buffer][where], members[0].shape
+                    stages.append(Product(stage, self.device.bind_matrices(stage, buffer, shape, matmul)))
                 else:
                     stages.append(None)
             self.list.append(Span(where, groups.first_like(groups.of(members[0])), rule, stages))
@@ -168,10 +164,10 @@ class Spans:
             It does not fit, or shares memory with the parameters or a state. Nothing was changed.
         """
         parameters = self._parameters
-        buffer = self._memory.take(
+        buffer = self.device.take(
             "gradients", gradients, dtype=parameters.dtype, size=parameters.size, writable=writable
         )
-        self._memory.check_disjoint({"gradients": buffer, "parameters": parameters, **self._states})
+        self.device.check_disjoint({"gradients": buffer, "parameters": parameters, **self._states})
         self.bound = None  # until all spans are bound: an exception may come between two
         named = {"p": parameters, "g": buffer, **self._states}
         for span in self.list:
@@ -184,7 +180,7 @@ class Spans:
 
     def clear_gradients(self) -> None:
         """Set the gradient to zero."""
-        self._memory.clear(self.buffer)
+        self.device.clear(self.buffer)
 
 
 def _unbound(zero_grad: bool) -> None:

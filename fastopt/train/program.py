@@ -31,7 +31,7 @@ def make_optimizer(
     """Return an optimizer over the model's parameters, or over a copy of them where the backend has its own memory."""
     device = backend_of(backend).device
     parameters = model.parameters
-    if device is not None:
+    if not device.is_host:
         parameters = device.zeros(parameters.size, model.dtype)
         device.write(parameters, model.parameters)
     return Optimizer(parameters, rule, layout=model.layout, backend=backend, **options)

@@ -1,23 +1,24 @@
-"""Kernels for the current GPU: the rule's own function, compiled by numba-cuda, over arrays that lie there already."""
+"""Kernels for the current GPU: the rule's own functions, compiled by numba-cuda, over arrays that lie there already."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from ..._bfloat16 import state_dtype
-from ...rules import Rule
+from ...rules import Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Kernel, Run
 from ..source import does_not_compile
 from . import shim
-from .launch import bind
-from .memory import Device, DeviceBuffer
-from .reductions import SumOfSquares
+from .launch import bind, bind_sums
+from .matrices import Matrices
+from .memory import CudaDevice, DeviceBuffer
+from .reductions import compiled_sums
 from .rule import compiled_pass
 
 __all__ = ["CudaBackend"]
@@ -26,14 +27,14 @@ __all__ = ["CudaBackend"]
 class CudaBackend:
     """Updates device arrays of CuPy, PyTorch, Numba, or any library with a CUDA array interface or DLPack.
 
-    Parameters and gradients are float32, float64 or bfloat16. Beside bfloat16 the states are float32, the rule computes
+    Parameters and gradients are float32, float64 or bfloat16. With bfloat16 the states are float32, the rule computes
     in float32, and what it gives is rounded to the nearest bfloat16 when it is stored.
 
     The kernels consist of the operations of the compiled CPU backends, in the same order: each multiply-add fused where
     the rule says so and nowhere else, divisions and roots rounded correctly. In float32, denormal numbers count as
     zeros in both; in float64 a GPU computes with them, where the CPU's kernels have zeros.
 
-    It works on the current GPU, and compiles its kernels anew in each process.
+    It works on the current GPU, and compiles its kernels in each process.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class CudaBackend:
     def __init__(self, elements: int | None = None) -> None:
         shim.check_gpu()
         self._elements = elements
-        self.device = Device()
+        self.device = CudaDevice()
         self._lock = threading.Lock()
 
     def describe(self) -> str:
@@ -63,20 +64,37 @@ class CudaBackend:
         """Return the dtype of the coefficients and of the states: that of the parameters, float32 for bfloat16."""
         return state_dtype(dtype)
 
-    def kernel(self, rule: Rule, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
         """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""
         with self._lock:
             try:
-                compiled = compiled_pass(rule, dtype, self._elements)
+                if sweep.sums:
+                    with_sums = compiled_sums(sweep, dtype)
+                else:
+                    plain = compiled_pass(sweep, dtype, self._elements)
             except shim.TYPING_ERRORS as error:
-                raise does_not_compile(rule, dtype, error) from error
+                raise does_not_compile(sweep, dtype, error) from error
 
-        def on(buffers: Sequence[Any], coefficients: DeviceBuffer) -> Run:
-            return bind(*compiled, buffers, coefficients)
+        owned = sweep.buffers.index("g") if "g" in sweep.buffers else 0
+
+        def on(buffers: Sequence[DeviceBuffer], numbers: DeviceBuffer, sums: DeviceBuffer | None = None) -> Run:
+            if sums is None:
+                return bind(*plain, buffers, numbers, buffers[owned])
+            return bind_sums(with_sums, buffers, numbers, sums, buffers[owned])
 
         return on
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def matmul(self, dtype: np.dtype[Any], threads: int) -> Matrices:
+        """Return cuBLAS's product of matrices of one optimizer.
+
+        Raises
+        ------
+        ImportError
+            cuBLAS is not installed.
+        """
+        return Matrices(dtype)
+
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return what trains that network on the current GPU, over buffers that lie there.
 
         Raises
@@ -87,10 +105,7 @@ class CudaBackend:
         from .network import CudaTrainer
 
         try:
-            return CudaTrainer(network, rule, dtype)
+            return CudaTrainer(network, sweep, dtype)
         except shim.TYPING_ERRORS as error:
-            raise does_not_compile(rule, dtype, error) from error
-
-    def sum_of_squares(self, values: DeviceBuffer, threads: int) -> Callable[[], float]:
-        """Return what gives Σ x² with the bits of the CPU's sum, and waits for the GPU."""
-        return SumOfSquares(values)
+            assert sweep is not None
+            raise does_not_compile(sweep, dtype, error) from error

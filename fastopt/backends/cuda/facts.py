@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...rules import Rule
+from ...rules import Rule, Sweep
 from . import shim
 from .rule import compiled_pass
 from .shim import cuda
@@ -40,11 +40,15 @@ def device_facts() -> dict[str, Any]:
 def pass_facts(rule: Rule, dtype: np.dtype[Any], elements: int | None = None) -> dict[str, Any] | None:
     """Return registers and bytes of local memory of a thread, and the share of threads that are resident at a time.
 
-    None in the simulator, which compiles nothing.
+    Of the rule's first stage; None if that has sums, and in the simulator, which compiles nothing.
     """
     if shim.simulated:
         return None
-    kernel, block, _ = compiled_pass(rule, dtype, elements)
+    first = rule.stages[0]
+    assert isinstance(first, Sweep)
+    if first.sums:
+        return None
+    kernel, block, _ = compiled_pass(first, dtype, elements)
     function = next(iter(kernel.dispatcher.overloads.values()))._codelibrary.get_cufunc()
     blocks = cuda.current_context().get_active_blocks_per_multiprocessor(function, block, 0)
     most = cuda.get_current_device().MAX_THREADS_PER_MULTIPROCESSOR

@@ -61,7 +61,7 @@ def capture(function: Callable[[], object], stream: Any = None) -> Graph:
         raise ValueError(
             "stream: got the default stream, which CUDA does not capture; pass another, or None for a new one"
         )
-    with launches_on(pointer):
+    with launches_on(pointer, captured=True):
         launch = shim.record(function) if shim.simulated else _executable(function, pointer)
     return Graph(launch, pointer, (function, stream))
 

@@ -12,7 +12,29 @@ from . import bfloat16, shim
 from .launch import VECTOR_BYTES
 from .shim import TypingError, intrinsic, literal_intrinsic, stands_for, types
 
-__all__ = ["add_exponent", "fetch", "fetch_one", "fma", "same_dtype", "store", "store_one", "strict_arithmetic"]
+__all__ = [
+    "NUMBER_WORDS",
+    "SCALAR_WORDS",
+    "add_exponent",
+    "fetch",
+    "fetch_one",
+    "fma",
+    "same_dtype",
+    "store",
+    "store_one",
+    "strict_arithmetic",
+]
+
+SCALAR_WORDS: dict[Any, Any] = {}
+"""What takes the place of functions that scalar functions call: nothing, where the compiler has words for them."""
+
+
+def _rounded_twice(a: Any, b: Any, c: Any) -> Any:
+    return a * b + c
+
+
+NUMBER_WORDS: dict[Any, Any] = {vocabulary.fma: shim.inlined(_rounded_twice)}
+"""The same for numbers, which the host computes in Python: there a multiply-add is rounded twice."""
 
 
 @stands_for(vocabulary.fma)

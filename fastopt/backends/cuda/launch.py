@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from ..._constants import LANES, chunk_count
 from ..protocol import Run
 from .buffer import DeviceBuffer
 
-__all__ = ["BLOCK", "BLOCKS", "VECTOR_BYTES", "bind", "elements_a_thread", "elements_before_vectors", "launch_bounds"]
+__all__ = [
+    "BLOCK",
+    "BLOCKS",
+    "VECTOR_BYTES",
+    "bind",
+    "bind_sums",
+    "elements_a_thread",
+    "elements_before_vectors",
+    "launch_bounds",
+]
 
 BLOCK = 256
 """Threads of a block: eight warps."""
@@ -35,17 +45,32 @@ def launch_bounds(dtype: np.dtype[Any], real: np.dtype[Any], elements: int) -> t
     return BLOCK, max(1, BLOCKS[dtype.name] // max(1, elements // elements_a_thread(real)))
 
 
-def bind(kernel: Any, block: int, elements: int, buffers: Sequence[DeviceBuffer], coefficients: DeviceBuffer) -> Run:
-    """Return what launches the pass, of so many elements a thread, where the gradient's owner works then."""
-    p, g, *_ = buffers
+def bind(
+    kernel: Any, block: int, elements: int, buffers: Sequence[DeviceBuffer], numbers: DeviceBuffer, owned: DeviceBuffer
+) -> Run:
+    """Return what launches a pass, of so many elements a thread, where the owner of a buffer works then."""
     head = elements_before_vectors(buffers, elements)
-    vectors, rest = divmod(p.size - head, elements)
+    vectors, rest = divmod(buffers[0].size - head, elements)
     blocks = -(-(head + vectors + rest) // block)
-    arguments = (*(buffer.array for buffer in buffers), coefficients.array, np.uint64(head))
+    arguments = (*(buffer.array for buffer in buffers), numbers.array, np.uint64(head))
 
     def run(zero_grad: bool) -> None:
         if blocks:
-            kernel[blocks, block, g.stream()](*arguments, zero_grad)
+            kernel[blocks, block, owned.stream()](*arguments, zero_grad)
+
+    return run
+
+
+def bind_sums(
+    kernel: Any, buffers: Sequence[DeviceBuffer], numbers: DeviceBuffer, sums: DeviceBuffer, owned: DeviceBuffer
+) -> Run:
+    """Return what launches a pass with sums, of a block for each chunk."""
+    chunks = chunk_count(buffers[0].size)
+    arguments = (*(buffer.array for buffer in buffers), numbers.array, sums.array)
+
+    def run(zero_grad: bool) -> None:
+        if chunks:
+            kernel[chunks, LANES, owned.stream()](*arguments, zero_grad)
 
     return run
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -11,21 +12,34 @@ import numpy as np
 
 from ..._bfloat16 import BFLOAT16, is_bfloat16
 from ..._device_memory import DeviceMemory
+from ...buffers import check_device_buffer, check_device_disjoint
+from ...rules import MatrixStage
+from ..plan import Plan
 from . import dlpack, shim
-from .buffer import DeviceBuffer, stored
+from .buffer import DeviceBuffer, array_type, stored
 from .coefficients import Coefficients
 from .graph import capture
-from .limits import NormLimits
+from .numbers import CudaNumbers
 from .shim import cuda, from_dtype, kernel, types
-from .streams import is_of_torch, stream_pointer
+from .streams import is_of_torch, launches_on, stream_pointer
+from .words import fetch_one, store_one
 
-__all__ = ["Device", "DeviceBuffer"]
+__all__ = ["CudaDevice", "DeviceBuffer"]
 
 _BLOCK = 256
 
 
-class Device:
-    """Memory of the current GPU."""
+class CudaDevice:
+    """Memory of the current GPU; see :class:`~fastopt.backends.protocol.Device`."""
+
+    is_host = False
+    check_disjoint = staticmethod(check_device_disjoint)
+
+    def take(self, name: str, array: Any, **expected: Any) -> DeviceBuffer:
+        """Return the user's array as a buffer; raises what :meth:`describe` and :func:`check_device_buffer` raise."""
+        memory = self.describe(name, array)
+        check_device_buffer(name, memory, **expected)
+        return self.wrap(memory)
 
     def describe(self, name: str, array: Any) -> DeviceMemory:
         """Return what an array's library says of its memory, by the CUDA array interface or else by DLPack.
@@ -76,31 +90,54 @@ class Device:
 
     def clear(self, buffer: DeviceBuffer) -> None:
         """Set a buffer to zero on its owner's stream."""
-        if buffer.size:
-            blocks = -(-buffer.size // _BLOCK)
-            dtype = buffer.array.dtype
-            _compiled_clear(dtype)[blocks, _BLOCK, buffer.stream()](buffer.array, dtype.type(0))
+        _fill(buffer, 0)
 
     def write(self, buffer: DeviceBuffer, values: Any) -> None:
         """Copy values, which may lie on the GPU or in the host's memory, into a buffer, and wait for it."""
         shim.synchronize()
-        buffer.array.copy_to_device(values.array if isinstance(values, DeviceBuffer) else values)
+        if isinstance(values, DeviceBuffer) and values.dtype.name != buffer.dtype.name:
+            _convert(buffer, values)
+        elif isinstance(values, DeviceBuffer):
+            buffer.array.copy_to_device(values.array)
+        elif np.ndim(values):
+            buffer.array.copy_to_device(values)
+        else:
+            _fill(buffer, values)
         shim.synchronize()
 
-    def read(self, buffer: DeviceBuffer, out: np.ndarray[Any, Any]) -> None:
-        """Copy a buffer's values into a NumPy array, when all work on them is done."""
+    def read(self, buffer: DeviceBuffer, out: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """Return a buffer's values as a NumPy array, when all work on them is done."""
+        if out is None:
+            return buffer.copy_to_host()
         shim.synchronize()
         buffer.array.copy_to_host(out)
+        return out
 
     def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> Coefficients:
-        """Return rows of coefficients for the passes of one optimizer."""
+        """Return rows of numbers for the passes of one optimizer."""
         return Coefficients(rows, columns, dtype)
 
-    def limits(
-        self, sizes: Sequence[int], dtype: np.dtype[Any], coefficients: Coefficients
-    ) -> Callable[[Sequence[DeviceBuffer]], Callable[[], None]]:
-        """Return what makes of the spans of a gradient the launch that limits their norms."""
-        return NormLimits(sizes, dtype, coefficients).bind
+    def numbers(self, plan: Plan, table: Coefficients, puts: object) -> CudaNumbers:
+        """Return what computes the plan's numbers on the GPU, into the rows of the table."""
+        return CudaNumbers(plan, table)
+
+    def bind_matrices(
+        self, stage: MatrixStage, buffer: DeviceBuffer, shape: tuple[int, ...], matmul: Any
+    ) -> Callable[[Mapping[str, Any]], None]:
+        """Return what launches a matrix stage on a buffer; what it needs is allocated here."""
+        matrix = matmul.matrix(buffer, shape)
+
+        def run(numbers: Mapping[str, Any]) -> None:
+            if buffer.size:
+                matrix[...] = stage.function(matrix, matmul, **numbers)
+
+        with matmul.rehearsal():
+            run(dict.fromkeys(stage.numbers, 1.0))
+        return run
+
+    def launching(self, gradients: DeviceBuffer) -> AbstractContextManager[object]:
+        """Return a context in which everything is launched on the stream of the gradients' owner."""
+        return launches_on(gradients.stream_pointer())
 
     def capture(self, function: Callable[[], object], gradients: DeviceBuffer) -> Callable[[], None]:
         """Return what launches all that the function does in one go, on the stream of the gradients' owner then."""
@@ -144,13 +181,39 @@ def _is_immutable(array: Any) -> bool:
     return type(array).__module__.partition(".")[0] in ("jax", "jaxlib")
 
 
-def _clear(values: Any, zero: Any) -> None:
+def _fill(buffer: DeviceBuffer, number: float) -> None:
+    """Set all elements of a buffer to a number on its owner's stream; of bfloat16, to zero only."""
+    dtype = buffer.array.dtype
+    _launch(_compiled_fill(dtype), buffer, buffer.array, dtype.type(number))
+
+
+def _convert(buffer: DeviceBuffer, values: DeviceBuffer) -> None:
+    _launch(_compiled_conversion(buffer.dtype, values.dtype), buffer, buffer.array, values.array)
+
+
+def _launch(compiled: Any, buffer: DeviceBuffer, *arguments: Any) -> None:
+    if buffer.size:
+        compiled[-(-buffer.size // _BLOCK), _BLOCK, buffer.stream()](*arguments)
+
+
+def _fill_function(values: Any, number: Any) -> None:
     i = cuda.grid(1)
     if i < values.size:
-        values[i] = zero
+        values[i] = number
+
+
+def _conversion_function(values: Any, source: Any) -> None:
+    i = np.uint64(cuda.grid(1))
+    if i < np.uint64(values.size):
+        store_one(fetch_one(source, i), values, i)
 
 
 @cache
-def _compiled_clear(dtype: np.dtype[Any]) -> Any:
+def _compiled_fill(dtype: np.dtype[Any]) -> Any:
     number = from_dtype(dtype)
-    return kernel(_clear, (types.Array(number, 1, "C"), number), (_BLOCK,))
+    return kernel(_fill_function, (types.Array(number, 1, "C"), number), (_BLOCK,))
+
+
+@cache
+def _compiled_conversion(dtype: np.dtype[Any], source: np.dtype[Any]) -> Any:
+    return kernel(_conversion_function, (array_type(dtype), array_type(source)), (_BLOCK,))

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...rules import Rule
+from ...rules import Sweep
 from ..network import NetworkSpec
-from ..protocol import Array, coefficient_count
+from ..protocol import Array
+from ..source import number_count
 from . import shim
 from .buffer import DeviceBuffer
 from .graph import Graph, capture
@@ -48,10 +49,10 @@ class CudaTrainer:
     A step of so many rows is launched as it is the first time, which loads what it needs, and captured the second time.
     """
 
-    def __init__(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any]) -> None:
+    def __init__(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any]) -> None:
         self._network, self._dtype = network, dtype
-        self._columns = coefficient_count(rule)
-        self._update = compiled_pass(rule, dtype)
+        self._columns = 1 if sweep is None else number_count(sweep)
+        self._update: Any = None if sweep is None else compiled_pass(sweep, dtype)
         self._stream = shim.new_stream()
         self._step = Step(network, dtype, self._stream)
         self._tables = Tables(
@@ -79,7 +80,7 @@ class CudaTrainer:
         targets: Array,
         rows: NDArray[np.int64],
         batch: int,
-        coefficients: Array,
+        coefficients: Array | None,
         loss: float,
     ) -> tuple[float, int]:
         """Take the steps; see :class:`~fastopt.backends.network.Trainer`. The buffers lie on the GPU, data do not."""
@@ -97,7 +98,7 @@ class CudaTrainer:
             if not fits:
                 self._copy_data(np.take(inputs, part, axis=0), np.take(targets, part, axis=0))
                 part = np.arange(len(part))
-            own = None if gradients is not None else coefficients[first : first + steps]
+            own = None if coefficients is None else coefficients[first : first + steps]
             loss, right = self._take(part, batch, own, loss, labels=targets.ndim == 1)
             correct += right
         return loss, correct
@@ -144,7 +145,8 @@ class CudaTrainer:
         """Launch the rule's pass over a slice of the buffers, with the coefficients of that group."""
         parameters, *states = (buffer[where] for buffer in self._buffers)
         own = DeviceBuffer(self._tables.coefficients[group * self._columns : (group + 1) * self._columns])
-        bind(*self._update, (parameters, self._gradients[where], *states), own)(False)
+        gradients = self._gradients[where]
+        bind(*self._update, (parameters, gradients, *states), own, gradients)(False)
 
     def _spans(self, *, alike: bool) -> tuple[tuple[int, int, int], ...]:
         """Return begin, end and group of what one pass updates: all, where weights and biases take the same numbers."""

@@ -96,11 +96,18 @@ class Products:
         self._handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
         shim.release(self, self._library.cublasDestroy_v2, self._handle)
-        # In this order: a new stream takes the workspace back.
-        self._call("cublasSetStream_v2", self._handle, stream)
-        self._call("cublasSetWorkspace_v2", self._handle, _address(self._workspace), WORKSPACE_BYTES)
+        self._stream: int | None = None
+        self.use(stream)
         # Read when a product is launched, by the host.
         self._one, self._zero = np.ones(1, dtype), np.zeros(1, dtype)
+
+    def use(self, stream: int) -> None:
+        """Launch on the stream of that address from now on."""
+        if stream != self._stream:
+            # In this order: a new stream takes the workspace back.
+            self._call("cublasSetStream_v2", self._handle, stream)
+            self._call("cublasSetWorkspace_v2", self._handle, _address(self._workspace), WORKSPACE_BYTES)
+            self._stream = stream
 
     def __call__(
         self,

@@ -6,6 +6,7 @@ reads and writes what it should, within rounding; the bits are a matter of the i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ...rules.vocabulary import fma
 from .shim import kernel
 
 __all__ = [
+    "NUMBER_WORDS",
+    "SCALAR_WORDS",
     "Products",
     "add_exponent",
     "fetch",
@@ -24,6 +27,12 @@ __all__ = [
     "store_one",
     "strict_arithmetic",
 ]
+
+SCALAR_WORDS: dict[Any, Any] = {math.sqrt: np.sqrt}
+"""What takes the place of functions that scalar functions call: a root of a negative number is NaN."""
+
+NUMBER_WORDS = SCALAR_WORDS
+"""The same for numbers."""
 
 
 def fetch(buffer: Any, first: Any, registers: Any, count: int) -> None:
@@ -62,7 +71,8 @@ def same_dtype(result: Any, buffer: Any) -> Any:
 
 
 def strict_arithmetic() -> None:
-    """Do nothing: Python's arithmetic has no options."""
+    """Have this thread's divisions by zero and overflows give IEEE's results without a warning."""
+    np.seterr(all="ignore")
 
 
 def add_exponent(y: Any, t: Any) -> Any:
@@ -78,6 +88,10 @@ class Products:
 
     def __init__(self, dtype: Any, stream: Any) -> None:
         self._multiply = kernel(_multiply, (), ())
+        self._stream = stream
+
+    def use(self, stream: Any) -> None:
+        """Launch on that stream from now on."""
         self._stream = stream
 
     def __call__(

@@ -10,17 +10,18 @@ from typing import Any
 
 __all__ = ["capturing", "is_of_torch", "launches_on", "pointer_of", "stream_pointer"]
 
-_captured_on: ContextVar[int | None] = ContextVar("captured_on", default=None)
+_launches_on: ContextVar[int | None] = ContextVar("launches_on", default=None)
+_capturing: ContextVar[bool] = ContextVar("capturing", default=False)
 
 
 def stream_pointer(owner: Any) -> int | None:
     """Return the address of the stream that the owner of an array launches on now; None for the default one.
 
-    While launches are captured it is the stream that they are captured on, whoever the owner is.
+    In :func:`launches_on` it is that stream, whoever the owner is.
     """
-    captured_on = _captured_on.get()
-    if captured_on is not None or owner is None:
-        return captured_on
+    chosen = _launches_on.get()
+    if chosen is not None or owner is None:
+        return chosen
     if is_of_torch(owner):  # whose interface names no stream
         pointer: int = sys.modules["torch"].cuda.current_stream(owner.device).cuda_stream
         return pointer
@@ -54,15 +55,16 @@ def pointer_of(stream: Any) -> int:
 
 
 @contextmanager
-def launches_on(pointer: int) -> Iterator[None]:
-    """Have this thread's launches go to one stream, to be captured there."""
-    before = _captured_on.set(pointer)
+def launches_on(pointer: int, *, captured: bool = False) -> Iterator[None]:
+    """Have this thread's launches go to one stream, perhaps to be captured there."""
+    chosen, capturing_now = _launches_on.set(pointer), _capturing.set(captured or _capturing.get())
     try:
         yield
     finally:
-        _captured_on.reset(before)
+        _launches_on.reset(chosen)
+        _capturing.reset(capturing_now)
 
 
 def capturing() -> bool:
     """Return whether this thread's launches are being captured by :func:`fastopt.backends.cuda.graph.capture`."""
-    return _captured_on.get() is not None
+    return _capturing.get()

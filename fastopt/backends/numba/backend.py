@@ -13,6 +13,7 @@ from numba.core.errors import TypingError
 
 from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Sweep
+from ..host import HostDevice
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
@@ -27,7 +28,7 @@ class NumbaBackend:
     """Compiles the rule's own function; the default."""
 
     name = "numba"
-    device = None
+    device = HostDevice()
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

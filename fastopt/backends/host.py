@@ -1,0 +1,198 @@
+"""The host as a device: NumPy arrays, and numbers that Python computes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..buffers import aligned_zeros, check_buffer, check_disjoint
+from ..rules import MatrixStage, Number
+from .functions import substituted
+from .plan import Evaluate, Instruction, Move, PassSums, Plan
+
+__all__ = ["HostDevice", "evaluate"]
+
+Array = NDArray[Any]
+Put = Callable[[Sequence[float]], None]
+
+_NOTHING = nullcontext()
+
+
+class HostDevice:
+    """The host's memory; see :class:`~fastopt.backends.protocol.Device`."""
+
+    is_host = True
+    take = staticmethod(check_buffer)
+    zeros = staticmethod(aligned_zeros)
+    check_disjoint = staticmethod(check_disjoint)
+
+    def clear(self, buffer: Array) -> None:
+        """Set a buffer to zero."""
+        buffer.fill(0)
+
+    def write(self, buffer: Array, values: Any) -> None:
+        """Copy values into a buffer."""
+        buffer[:] = values
+
+    def read(self, buffer: Array, out: Array | None = None) -> Array:
+        """Return the buffer itself, or `out` with a copy of its values."""
+        if out is None:
+            return buffer
+        out[:] = buffer
+        return out
+
+    def coefficients(self, rows: int, columns: int, dtype: np.dtype[Any]) -> _HostCoefficients:
+        """Return rows that passes read where they are written."""
+        return _HostCoefficients([np.empty(columns, dtype) for _ in range(rows)])
+
+    def numbers(self, plan: Plan, table: Any, puts: Sequence[Put]) -> _HostNumbers:
+        """Return what computes the plan's numbers in Python."""
+        return _HostNumbers(plan, puts)
+
+    def bind_matrices(
+        self, stage: MatrixStage, buffer: Array, shape: tuple[int, ...], matmul: Any
+    ) -> Callable[[Mapping[str, Any]], None]:
+        """Return what runs a matrix stage on a buffer."""
+        matrix = buffer.reshape(shape)
+
+        def run(numbers: Mapping[str, Any]) -> None:
+            with np.errstate(all="ignore"):  # NaN and Inf are results
+                matrix[...] = stage.function(matrix, matmul, **numbers)
+
+        return run
+
+    def launching(self, gradients: Array) -> AbstractContextManager[object]:
+        """Return a context that does nothing: what runs on the host asks for no stream."""
+        return _NOTHING
+
+    def capture(self, function: Callable[[], object], gradients: Array) -> Callable[[], None]:
+        """Return what calls the function."""
+
+        def replay() -> None:
+            function()
+
+        return replay
+
+
+class _HostCoefficients:
+    """Rows that passes read where they are written."""
+
+    def __init__(self, rows: list[Array]) -> None:
+        self.rows, self.read = rows, rows
+
+    def send(self, gradients: Any) -> None:
+        pass
+
+
+class _HostNumbers:
+    """The numbers of a step as a list of floats, computed one after the other.
+
+    A step of few parameters takes not much longer than its numbers do: what to do in a moment is laid out once.
+    """
+
+    def __init__(self, plan: Plan, puts: Sequence[Put]) -> None:
+        self._values = [0.0] * plan.size
+        self.sums: list[Any] = [None] * len(puts)
+        for own in _flat(plan.sums):
+            self.sums[own.number_of_pass] = np.zeros(len(own.slots))
+        self._moments = [[_runner(instruction) for instruction in moment] for moment in plan.moments]
+        added = [[(self.sums[own.number_of_pass], own.slots) for own in stage] for stage in plan.sums]
+        self._added = [[], *added]
+        self._rows = [
+            *([(puts[row.number_of_pass], _picker(row.slots)) for row in stage] for stage in plan.rows),
+            [],
+        ]
+
+    def begin(self, given: Sequence[float], gradients: Any) -> None:
+        self._values[: len(given)] = given
+
+    def compute(self, moment: int) -> None:
+        values = self._values
+        for sums, slots in self._added[moment]:
+            for slot, value in zip(slots, sums.tolist(), strict=True):
+                values[slot] = value
+        for run in self._moments[moment]:
+            run(values)
+        for put, pick in self._rows[moment]:
+            put(pick(values))
+
+    def scalar(self, slot: int) -> float:
+        return self._values[slot]
+
+    def read(self, slots: Sequence[int]) -> list[float]:
+        return [self._values[slot] for slot in slots]
+
+    def write(self, slots: Sequence[int], values: Sequence[float]) -> None:
+        for slot, value in zip(slots, values, strict=True):
+            self._values[slot] = value
+
+
+def _flat(sums: Iterable[Iterable[PassSums]]) -> list[PassSums]:
+    return [own for stage in sums for own in stage]
+
+
+def _runner(instruction: Instruction) -> Callable[[list[float]], None]:
+    """Return what executes an instruction on the values of the slots."""
+    result = instruction.result
+    if isinstance(instruction, Move):
+        source = instruction.source
+
+        def move(values: list[float]) -> None:
+            values[result] = values[source]
+
+        return move
+    if isinstance(instruction, Evaluate):
+        number, function = instruction.number, instruction.number.function
+        picks = [
+            (result + j, _picker([first + j * stride for first, stride in instruction.arguments]))
+            for j in range(instruction.count)
+        ]
+
+        def compute(values: list[float]) -> None:
+            for place, pick in picks:
+                try:
+                    values[place] = function(*pick(values))
+                except (ArithmeticError, ValueError):
+                    values[place] = evaluate(number, pick(values))
+
+        return compute
+    terms = instruction.terms
+
+    def add(values: list[float]) -> None:
+        total = 0.0
+        for term in terms:
+            total += values[term]
+        values[result] = total
+
+    return add
+
+
+def _picker(slots: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:
+    """Return what picks those values."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return lambda values: [values[slot] for slot in slots]  # where an itemgetter gives no sequence
+
+
+def evaluate(number: Number, arguments: Sequence[float]) -> float:
+    """Return the value of a number, with IEEE's results of a division by zero and of the root of a negative number.
+
+    Python raises where IEEE has a result, which is rare, and is several times as fast as NumPy where not.
+    """
+    try:
+        return number.function(*arguments)
+    except (ArithmeticError, ValueError):
+        with np.errstate(all="ignore"):
+            return float(_with_ieee_results(number.function)(*map(np.float64, arguments)))
+
+
+@cache
+def _with_ieee_results(function: Callable[..., float]) -> Callable[..., float]:
+    return substituted(function, {math.sqrt: np.sqrt})
