@@ -329,7 +329,8 @@ spec = NetworkSpec((DenseSpec(4, 3, 0, "relu"),), "softmax_cross_entropy")
 run = network.make_trainer(spec, RULES["adam"].stages[0], np.dtype("float32"), 2)
 buffers = [np.zeros(15, "float32") for _ in range(3)]
 run(buffers, None, np.ones((2, 4), "float32"), np.array([0, 1]), np.arange(2), 2, np.ones((1, 2, 10), "float32"), 0.0)
-codes = [*engine.parts(np.dtype("float32")).values(), network.compiled_pass(RULES["adam"].stages[0], np.dtype("float32"))]
+adam = network.compiled_pass(RULES["adam"].stages[0], np.dtype("float32"))
+codes = [*engine.parts(np.dtype("float32")).values(), adam]
 print(json.dumps([code.cache_hits for code in codes]))
 """
 
