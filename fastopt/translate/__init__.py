@@ -4,6 +4,21 @@ It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
 from .functions import Functions, NotTranslatable
-from .passes import built_in_sweeps, constants_source, passes_source, table_source
+from .passes import built_in_sweeps, constants_source, listing_source, passes_source, table_source
+from .single_file import expanded
+from .user_rule import COMPILE_ARGS, PASSES_INCLUDE, TABLE_INCLUDE, user_rule_source
 
-__all__ = ["Functions", "NotTranslatable", "built_in_sweeps", "constants_source", "passes_source", "table_source"]
+__all__ = [
+    "COMPILE_ARGS",
+    "PASSES_INCLUDE",
+    "TABLE_INCLUDE",
+    "Functions",
+    "NotTranslatable",
+    "built_in_sweeps",
+    "constants_source",
+    "expanded",
+    "listing_source",
+    "passes_source",
+    "table_source",
+    "user_rule_source",
+]
