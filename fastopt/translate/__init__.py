@@ -4,7 +4,7 @@ It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
 from .functions import Functions, NotTranslatable
-from .passes import built_in_sweeps, constants_source, listing_source, passes_source, table_source
+from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
 from .single_file import expanded
 from .user_rule import COMPILE_ARGS, PASSES_INCLUDE, TABLE_INCLUDE, user_rule_source
 
@@ -17,6 +17,7 @@ __all__ = [
     "built_in_sweeps",
     "constants_source",
     "expanded",
+    "is_built_in",
     "listing_source",
     "passes_source",
     "table_source",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from .. import _constants
 from ..rules import PRELUDE_NUMBERS, RULES, Rule, Sweep, prelude, with_limits
 from .functions import Functions
 
-__all__ = ["built_in_sweeps", "constants_source", "listing_source", "passes_source", "table_source"]
+__all__ = ["built_in_sweeps", "constants_source", "is_built_in", "listing_source", "passes_source", "table_source"]
 
 _HEADER = "/* Generated from the Python functions that it names; see fastopt/translate. */\n\n"
 _PART = """\
@@ -33,9 +34,15 @@ PASS({name}, {numbers}, {states}, {sums})
 """
 
 
+@cache
 def built_in_sweeps() -> dict[str, Sweep]:
     """Return every sweep of the built-in rules, and of the limits in front of them, by its name."""
     return {sweep.name: sweep for sweep in _sweeps([with_limits(RULES["sgd"]), *RULES.values()])}
+
+
+def is_built_in(sweep: Sweep) -> bool:
+    """Return whether C has it from when the package was built; one of a built-in's name may be the user's own."""
+    return built_in_sweeps().get(sweep.name) is sweep
 
 
 def passes_source(sweeps: Iterable[Sweep]) -> str:
