@@ -1,4 +1,4 @@
-"""Constants that bits, or other backends, depend on: every backend takes them from here, and C receives them generated."""
+"""Constants that backends have in common, bits depend on most of them; C receives them generated."""
 
 from __future__ import annotations
 

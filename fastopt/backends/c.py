@@ -1,4 +1,4 @@
-"""Kernels in C, through cffi: those of the built-in rules were compiled when fastopt was installed, others when first used."""
+"""Kernels in C, through cffi: built-in rules were compiled when fastopt was installed, others are when first used."""
 
 from __future__ import annotations
 
@@ -129,4 +129,5 @@ class CBackend:
 
     def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return the training steps in C."""
-        return CTrainer(network, self._handle(rule.stages[0]), *_C_TYPES[dtype.name], threads, self._level)
+        first = next(stage for stage in rule.stages if isinstance(stage, Sweep))
+        return CTrainer(network, self._handle(first), *_C_TYPES[dtype.name], threads, self._level)

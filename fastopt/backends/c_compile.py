@@ -1,7 +1,7 @@
 """Rules that are not built in, for the C backend: their C is compiled when they are first used, and kept.
 
-Libraries are kept in the user's cache directory. A library's name has two digests: of all that it was made from, by which
-it is found, and of its own bytes, so that a damaged one is noticed before it is loaded.
+Libraries are kept in the user's cache directory. A library's name has two digests: of all that it was made from, by
+which it is found, and of its own bytes, so that a damaged one is noticed before it is loaded.
 """
 
 from __future__ import annotations

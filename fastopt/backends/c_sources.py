@@ -1,4 +1,4 @@
-"""Where the C files are that the package carries: ``fastopt.c`` and ``fastopt.h``, and the source of user-defined rules."""
+"""Where the C files are that the package carries: ``fastopt.c``, ``fastopt.h``, and a user-defined rule's source."""
 
 from __future__ import annotations
 

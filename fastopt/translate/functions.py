@@ -1,10 +1,10 @@
 """Scalar Python functions as C functions, from their syntax trees: the same operations in the same order.
 
 A function is a sequence of assignments and one return. What it may contain: arithmetic, comparisons, number literals,
-conditional expressions, words of the vocabulary, ``math.sqrt``, ``abs``, numbers of its module or of the function around
-it, and calls of other such functions, which may return several values. The text is meant for a place where ``REAL`` is
-the dtype, ``INLINE`` begins a function, ``NAMED(name)`` makes a name one of that dtype, and ``FMA``, ``SQRT``, ``ABS``,
-``CLIP`` and ``SIGN`` are what they say.
+conditional expressions, words of the vocabulary, ``math.sqrt``, ``abs``, numbers of its module or of the function
+around it, and calls of other such functions, which may return several values. The text is meant for a place where
+``REAL`` is the dtype, ``INLINE`` begins a function, ``NAMED(name)`` makes a name one of that dtype, and ``FMA``,
+``SQRT``, ``ABS``, ``CLIP`` and ``SIGN`` are what they say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..rules import vocabulary
 from .trees import NotTranslatable, tree_of
@@ -339,7 +339,7 @@ class _Translation:
         return NotTranslatable(f"{code.co_filename}, line {line}, {self._function.__name__}: {text}: {reason}")
 
 
-def _is_function(called: Any) -> bool:
+def _is_function(called: Any) -> TypeGuard[FunctionType]:
     """Return whether it is a scalar function that is no word of the vocabulary."""
     return isinstance(called, FunctionType) and called not in _MACROS and called is not vocabulary.where
 

@@ -1,20 +1,22 @@
 """The syntax tree of a function that Python has already compiled, found in its file again."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from types import CodeType, FunctionType
 from typing import Any
 
 __all__ = ["NotTranslatable", "Tree", "tree_of"]
 
 
-class NotTranslatable(TypeError):
+class NotTranslatable(TypeError):  # noqa: N818 - what it says of a function
     """A function that contains what has no counterpart in C, or whose source is missing; the message says where."""
 
 
@@ -38,7 +40,7 @@ def tree_of(function: FunctionType) -> Tree:
     place = f"{code.co_filename}, line {code.co_firstlineno}, {function.__name__}"
     try:
         source = "".join(inspect.findsource(function)[0])
-        nodes = [node for node in ast.walk(_parsed(source)) if _begins_where(node, code)]
+        nodes: list[Any] = [node for node in ast.walk(_parsed(source)) if _begins_where(node, code)]
         compiled = any(_is_same(other, code) for other in _codes(_compiled(source, code.co_flags)))
     except (OSError, TypeError, SyntaxError) as error:
         raise NotTranslatable(
@@ -61,7 +63,7 @@ def _parsed(source: str) -> ast.Module:
 @lru_cache(16)
 def _compiled(source: str, flags: int) -> CodeType:
     """Return the code of the module; `flags` are those of one of its functions, with what it has from the future."""
-    future = flags & ~(2 * inspect.CO_ASYNC_GENERATOR - 1)
+    future = flags & reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown when it was imported
         code: CodeType = compile(source, "", "exec", future | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
@@ -83,17 +85,14 @@ def _is_same(one: CodeType, other: CodeType) -> bool:
 
 
 def _begins_where(node: ast.AST, code: CodeType) -> bool:
-    match node:
-        case ast.FunctionDef(name=name, decorator_list=decorators):
-            first = min(line.lineno for line in (node, *decorators))
-            return name == code.co_name and first == code.co_firstlineno
-        case ast.Lambda():
-            return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
-    return False
+    if isinstance(node, ast.FunctionDef):
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        return (node.name, first) == (code.co_name, code.co_firstlineno)
+    return isinstance(node, ast.Lambda) and (code.co_name, code.co_firstlineno) == ("<lambda>", node.lineno)
 
 
 def _nearest(nodes: list[Any], code: CodeType) -> Any:
-    """Return the node whose text has most of the code's instructions, the smallest of those; None where none has any."""
+    """Return the smallest of the nodes whose text has most of the code's instructions; None where none has any."""
     places = [place for place in code.co_positions() if place[2] is not None]
 
     def count(node: Any) -> int:

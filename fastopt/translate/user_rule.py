@@ -1,7 +1,7 @@
 """The C source of a library that holds the passes of one user-defined sweep.
 
-It is ``csrc/user_rule.c``, whose includes were expanded when the package was built; so the file stands for everything in
-``csrc/`` that a pass depends on.
+It is ``csrc/user_rule.c``, whose includes were expanded when the package was built; so the file stands for everything
+in ``csrc/`` that a pass depends on.
 """
 
 from __future__ import annotations
