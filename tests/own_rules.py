@@ -14,7 +14,7 @@ def literals(p, g, velocity, *, lr=0.01, beta=0.9):
     half = 1 / 2
     unchanged = velocity
     velocity += SMALL * 2**-3 + FLOOR
-    velocity -= -(-half) * SMALL - half * SMALL
+    velocity -= -(-half) * SMALL - half * SMALL  # noqa: B002
     return fma(-lr / 3, unchanged, +p * 1), velocity
 
 
@@ -45,7 +45,9 @@ def enclosing(factor, moves):
 
 
 enclosed, enclosed_differently = enclosing(0.375, True), enclosing(3, True)
-first_lambda, second_lambda = (rule(f) for f in (lambda p, g, *, lr=0.01: p - lr * g, lambda p, g, *, lr=0.01: p + lr * g))
+first_lambda, second_lambda = (
+    rule(f) for f in (lambda p, g, *, lr=0.01: p - lr * g, lambda p, g, *, lr=0.01: p + lr * g)
+)
 
 
 class Family:

@@ -1,4 +1,4 @@
-"""Rules that are not built in, on the C backend: the bits of Numba, a cache that processes share, and what goes wrong."""
+"""Rules that are not built in, on the C backend: Numba's bits, a cache that processes share, and what goes wrong."""
 
 import os
 import subprocess
@@ -18,7 +18,9 @@ LEVELS = [] if why_missing("c") else get_backend("c").levels()
 
 
 def five_steps(own, backend, dtype, size=5000, threads=1):
-    optimizer = Optimizer(draw(0, size, dtype), own, backend=backend, threads=threads, weight_decay=0.0625, max_norm=9.0)
+    optimizer = Optimizer(
+        draw(0, size, dtype), own, backend=backend, threads=threads, weight_decay=0.0625, max_norm=9.0
+    )
     for t in range(1, 6):
         optimizer.step(draw(t, size, dtype))
     return contents(optimizer).values()
@@ -50,7 +52,9 @@ def test_training_gives_the_same_bits(name):
     for backend in ("c", "numba"):
         model = MLP((8, 16, 3), seed=1)
         targets = np.arange(60) % 3
-        model.fit(draw(0, 480).reshape(60, 8), targets, rule=own_rules.ALL[name], epochs=2, batch_size=16, backend=backend)
+        model.fit(
+            draw(0, 480).reshape(60, 8), targets, rule=own_rules.ALL[name], epochs=2, batch_size=16, backend=backend
+        )
         weights.append(model.parameters.copy())
     assert bits(weights[0]) == bits(weights[1])
 
@@ -80,7 +84,7 @@ COUNTING = '#!/bin/sh\nfor word; do if [ "$word" = -shared ]; then echo >> "$LOG
 
 
 class Machine:
-    """A user's cache, and a C compiler that counts the libraries that it makes; programs run in processes of their own."""
+    """A user's cache, and a C compiler that counts the libraries that it makes; each program is a new process."""
 
     def __init__(self, folder: Path) -> None:
         self.cache, self.log = folder / "cache", folder / "log"
@@ -178,13 +182,17 @@ def test_without_a_compiler_it_says_what_to_install(compiler, words, monkeypatch
         monkeypatch.delenv("CC", raising=False)
     else:
         monkeypatch.setenv("CC", compiler)
-    with pytest.raises(ValueError, match=rf"rule heavy is not built in, and {words} .*; install gcc or clang, or use .*numba"):
+    with pytest.raises(
+        ValueError, match=rf"rule heavy is not built in, and {words} .*; install gcc or clang, or use .*numba"
+    ):
         Optimizer(np.zeros(2), unused_rule(), backend="c")
 
 
 def test_a_compiler_that_fails_is_named(monkeypatch):
     monkeypatch.setenv("CC", "cc --no-such-option")
-    with pytest.raises(ValueError, match=r"rule heavy does not compile for the c backend: .*cc --no-such-option: .*error"):
+    with pytest.raises(
+        ValueError, match=r"rule heavy does not compile for the c backend: .*cc --no-such-option: .*error"
+    ):
         Optimizer(np.zeros(2), unused_rule(), backend="c")
 
 

@@ -68,7 +68,7 @@ class Functions:
         """
         key = (function, None if results is None else len(results))
         if key not in self._names:
-            name = _c_name(f"scalar_{function.__module__.rpartition('.')[2]}_{function.__name__}")
+            name = _c_name(f"scalar_{(function.__module__ or '').rpartition('.')[2]}_{function.__name__}")
             taken = sum(known.rstrip("_") == name for known in self._names.values())
             self._names[key] = name = name + "_" * taken
             self._unfinished.add(name)
