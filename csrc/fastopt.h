@@ -13,7 +13,8 @@
  * Every function is reentrant and keeps no state. Results do not depend on the number of threads, the vector width, or
  * the position of a buffer in memory. Denormals count as zero during a pass; the mode is restored afterwards.
  *
- * C99. This file is also what the Python package reads its declarations from.
+ * C99. Compile fastopt.c with -O3 -fno-math-errno -ffp-contract=off, without which multiply-adds may be contracted and bits
+ * differ; with -fopenmp for threads; and link with -lm. The Python package reads its declarations from this file.
  */
 #ifndef FASTOPT_H
 #define FASTOPT_H

@@ -154,6 +154,13 @@ def test_a_cache_that_cannot_be_written_is_done_without(machine):
     assert machine.cache.read_text() == "not a folder"
 
 
+def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(machine):
+    ended(machine.start())
+    (machine.cache / "fastopt").chmod(0o777)
+    ended(machine.start())
+    assert machine.compiled() == 2
+
+
 def test_other_flags_of_the_compiler_are_another_library(machine):
     ended(machine.start())
     ended(machine.start(CC=machine.environment["CC"] + " -O1"))

@@ -12,6 +12,7 @@ import fastopt
 from fastopt import RULES, Optimizer
 from fastopt.backends import why_missing
 from fastopt.backends.c_sources import c_sources
+from fastopt.cli import main
 from fastopt.rules import PRELUDE_NUMBERS
 from fastopt.translate import built_in_sweeps
 
@@ -176,6 +177,11 @@ def test_an_unknown_level_is_refused():
 
     with pytest.raises(ValueError, match="avx1024"):
         CBackend("avx1024")
+
+
+def test_info_says_where_the_files_are(capsys):
+    assert main(["info"]) == 0
+    assert f"C sources  {c_sources()}\n" in capsys.readouterr().out
 
 
 def test_the_version_of_the_header_is_that_of_the_package():

@@ -10,6 +10,7 @@ import ctypes
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,7 @@ def _address(sweep: Sweep, level: str) -> int:
             return _load(path)
     with tempfile.TemporaryDirectory(prefix="fastopt-") as folder:
         built = _compile(compiler, source, Path(folder), sweep)
-        with suppress(OSError):  # no folder that can be written to: the next process compiles again
+        with suppress(OSError):  # no folder of the user's own: the next process compiles again
             return _load(_keep(built, key))
         return _load(built)
 
@@ -119,10 +120,20 @@ def _run(command: list[str], folder: Path | None = None) -> subprocess.Completed
     )
 
 
+def _folder() -> Path:
+    """Return the cache's folder, where only the user may put what is going to be loaded."""
+    folder = cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{folder} can be written to by other users")
+    return folder
+
+
 def _whole_libraries(key: str) -> Iterator[Path]:
     """Yield the libraries of a key, and remove those whose bytes are not what they were."""
     with suppress(OSError):
-        for path in sorted(cache_folder().glob(f"{key}-*.so")):
+        for path in sorted(_folder().glob(f"{key}-*.so")):
             if path.stem == f"{key}-{_digest(path.read_bytes())}":
                 yield path
             else:
@@ -140,9 +151,8 @@ def _compile(compiler: tuple[str, ...], source: str, folder: Path, sweep: Sweep)
 
 def _keep(built: Path, key: str) -> Path:
     """Put a library into the cache, whole at every moment, and return where it is."""
-    folder, data = cache_folder(), built.read_bytes()
+    folder, data = _folder(), built.read_bytes()
     path = folder / f"{key}-{_digest(data)}.so"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
