@@ -1,6 +1,7 @@
 """Builds ``fastopt._c`` with cffi: the public header is the declaration, and nothing is declared twice.
 
-The passes are generated first, from the rules' Python functions.
+What C takes from the rules' Python functions is generated first, and with it the files in ``generated/c``, which the
+package carries: ``fastopt.c`` and ``fastopt.h`` for programs in C, and the source of user-defined rules' libraries.
 """
 
 import re
@@ -12,11 +13,19 @@ from cffi import FFI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from fastopt.translate import built_in_sweeps, constants_source, passes_source, table_source  # noqa: E402
+from fastopt.translate import (  # noqa: E402
+    COMPILE_ARGS,
+    PASSES_INCLUDE,
+    TABLE_INCLUDE,
+    built_in_sweeps,
+    constants_source,
+    expanded,
+    listing_source,
+    passes_source,
+    table_source,
+)
 
 GENERATED = HERE / "generated"
-COMPILE_ARGS = ["-O3", "-std=gnu99", "-fno-math-errno", "-ffp-contract=off"]
-"""No contraction: the bits are those of the rule as it is written. No errno: ``sqrtf`` becomes an instruction."""
 
 
 def declarations(header: str) -> str:
@@ -27,13 +36,29 @@ def declarations(header: str) -> str:
     return "\n".join(kept)
 
 
-def generate() -> None:
-    """Write what C takes from Python."""
-    sweeps = built_in_sweeps().values()
-    GENERATED.mkdir(exist_ok=True)
-    texts = {"constants": constants_source(), "passes": passes_source(sweeps), "rules": table_source(sweeps)}
+def write(folder: Path, texts: dict[str, str]) -> None:
+    """Write the files of a folder."""
+    folder.mkdir(exist_ok=True)
     for name, text in texts.items():
-        (GENERATED / f"{name}.inc").write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def generate() -> None:
+    """Write what C takes from Python, then the files that the package carries."""
+    sweeps = built_in_sweeps().values()
+    own = {
+        "constants.inc": constants_source(),
+        "listing.inc": listing_source(sweeps),
+        "passes.inc": passes_source(sweeps),
+        "rules.inc": table_source(sweeps),
+    }
+    write(GENERATED, own)
+    carried = {
+        "fastopt.c": expanded(HERE / "fastopt.c", {"fastopt.h"}),
+        "fastopt.h": expanded(HERE / "fastopt.h"),
+        "user_rule.c": expanded(HERE / "user_rule.c", {PASSES_INCLUDE, TABLE_INCLUDE}),
+    }
+    write(GENERATED / "c", carried)
 
 
 generate()

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "flush.h"
+#include "rule.h"
 #include "team.h"
 #include "vectors.h"
 
@@ -14,15 +15,7 @@
 #include <omp.h>
 #endif
 
-#include "generated/constants.inc"
-
-enum { MOST_STATES = 16, MOST_LEVELS = 3 };
-
-enum { BLOCK = 2048, PARALLEL_FROM = 32768 };
-
-/* A pass fetches what it needs so many bytes later, a group of elements at a time: each page of each stream is new to the
- * processor's own prefetching, and the square roots leave it no room to wait. */
-enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
+enum { PARALLEL_FROM = 32768 };
 
 /* Rows of a block of a product, vectors of columns when there are one or two rows, and the widest panel in elements. */
 enum { BLOCK_ROWS = 8, WIDE_VECTORS = 8, WIDEST_PANEL = 32 };
@@ -47,7 +40,6 @@ enum { COLUMNS_TOGETHER = 128 };
 
 /* Rows of weights lie on pages of their own, where no processor prefetches by itself. */
 enum { AHEAD = 16 };
-#define PREFETCH(address) __builtin_prefetch(address)
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -111,14 +103,12 @@ static int thread_count(void) { return 1; }
 
 #define REAL float
 #define SUFFIX(name) name##_f32
-#include "structs.inc"
 #include "workspace.inc"
 #undef REAL
 #undef SUFFIX
 
 #define REAL double
 #define SUFFIX(name) name##_f64
-#include "structs.inc"
 #include "workspace.inc"
 #undef REAL
 #undef SUFFIX
@@ -138,24 +128,16 @@ static int is_network(const fastopt_network *network)
 }
 
 #define LEVEL portable
-#define TARGET
+#define TARGET TARGET_portable
 #include "level.inc"
 
-/* Chosen by function pointers when the program runs, since one binary serves every processor of the architecture. Without an
- * instruction for it, fmaf is a call: exact, and slow. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define WIDE_X86 1
-
+#ifdef WIDE_X86
 #define LEVEL avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET TARGET_avx2
 #include "level.inc"
 
 #define LEVEL avx512
-#ifdef __clang__
-#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma")))
-#else
-#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
-#endif
+#define TARGET TARGET_avx512
 #include "level.inc"
 #endif
 
@@ -173,14 +155,6 @@ static const struct level {
     LEVEL_ENTRY(avx2),
     LEVEL_ENTRY(avx512),
 #endif
-};
-
-/* A rule's pass for each vector width, narrowest first. */
-struct fastopt_rule {
-    const char *name;
-    int states, numbers, sums;
-    pass_function_f32 passes_f32[MOST_LEVELS];
-    pass_function_f64 passes_f64[MOST_LEVELS];
 };
 
 #ifdef WIDE_X86

@@ -6,13 +6,15 @@
  *     g = clip(g * grad_scale, -clip_value, clip_value) + weight_decay * p
  *     p = p * decay_factor
  *
- * where these four numbers are the first of `numbers`; the rule's own follow, in the order in which its function in
- * fastopt/rules names them. They hold for one step: what depends on the step (bias corrections) is the caller's to put in.
+ * where these four numbers are the first of `numbers`; the rule's own follow, in the order of the list of rules below. They
+ * hold for one step: the caller computes those that depend on the step, such as bias corrections, as the function
+ * `coefficients` of the rule's file in fastopt/rules does.
  *
  * Every function is reentrant and keeps no state. Results do not depend on the number of threads, the vector width, or
- * the position of a buffer in memory. Denormals count as zero during a pass; the mode is restored behind it.
+ * the position of a buffer in memory. Denormals count as zero during a pass; the mode is restored afterwards.
  *
- * C99. This file is also what the Python package reads its declarations from.
+ * C99. Compile fastopt.c with -O3 -fno-math-errno -ffp-contract=off, without which multiply-adds may be contracted and bits
+ * differ; with -fopenmp for threads; and link with -lm. The Python package reads its declarations from this file.
  */
 #ifndef FASTOPT_H
 #define FASTOPT_H
@@ -39,6 +41,8 @@ extern "C" {
 #define FASTOPT_BEST_LEVEL -1
 
 typedef struct fastopt_rule fastopt_rule;
+
+#include "generated/listing.inc"
 
 /* A rule that is one sweep has its own name; of one with several, each has an entry here ("lamb", then "lamb_apply").
  * Rules by index, 0 to fastopt_rule_count() - 1, or by name; NULL where there is none. The other functions want one. */

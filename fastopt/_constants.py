@@ -1,8 +1,8 @@
-"""Constants that bits depend on: every backend takes them from here, and C receives them generated."""
+"""Constants that backends have in common, bits depend on most of them; C receives them generated."""
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "FEW_ROWS", "LANES", "MOST_ROWS", "PARTS", "PARTS_FROM", "PARTS_TO", "chunk_count"]
+__all__ = ["CHUNK", "FEW_ROWS", "LANES", "MOST_ROWS", "MOST_STATES", "PARTS", "PARTS_FROM", "PARTS_TO", "chunk_count"]
 
 CHUNK, LANES = 16_384, 64
 """The order of sums over elements. These are cut into chunks; in a chunk, element i belongs to lane i mod `LANES`; each
@@ -20,6 +20,9 @@ to multiply by a small batch. Where sums are in parts is a matter of shapes, so 
 
 FEW_ROWS, MOST_ROWS = 16, 256
 """Rows of a batch up to which a layer of any size, and one of at most `PARTS_TO` weights, is summed in parts."""
+
+MOST_STATES = 16
+"""States of a rule that C has room for."""
 
 
 def chunk_count(size: int) -> int:

@@ -1,5 +1,6 @@
 """What the tests of the core share: the backends that are here, hyper-parameters for every rule, random buffers."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -19,6 +20,11 @@ def needs(*backends):
     return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
 
 
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler: neither cc, gcc nor clang is on the path"
+)
+
+
 @pytest.fixture(params=[pytest.param(name, marks=needs(name)) for name in BACKENDS if name != "cuda"])
 def backend(request):
     """The name of each backend of NumPy arrays."""
@@ -29,6 +35,18 @@ def backend(request):
 def compiled(request):
     """The name of each backend that computes in the dtype of the buffers."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def _library_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("libraries")
+
+
+@pytest.fixture(autouse=True)
+def _libraries_are_kept_elsewhere(monkeypatch, _library_cache):
+    """User-defined rules compiled to C leave nothing in the user's cache; matplotlib keeps the one that it has."""
+    if why_missing("c") is None:
+        monkeypatch.setattr("fastopt.backends.c_compile.cache_folder", lambda: _library_cache)
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,16 @@ import math
 
 import numpy as np
 import pytest
-from conftest import draw, needs
+from conftest import bits, draw, needs, needs_compiler
 
 import fastopt
 from fastopt import Optimizer, fma, rule, where
 from fastopt.backends import default_backend, why_missing
 
-own_backends = pytest.mark.parametrize("own", [pytest.param("numba", marks=needs("numba")), "reference"])
+own_backends = pytest.mark.parametrize(
+    "own",
+    [pytest.param("numba", marks=needs("numba")), pytest.param("c", marks=[needs("c"), needs_compiler]), "reference"],
+)
 
 HEADER = "import math\n\nimport fastopt\nfrom fastopt import clip, fma, rule, where\n\n"
 HEAVY_BALL = """\
@@ -117,6 +120,20 @@ def test_a_literal_takes_the_dtype_of_the_buffers(body, expected, dtype, own, tm
     np.testing.assert_allclose(p, wanted, rtol=2 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
 
 
+@needs_compiler
+@pytest.mark.parametrize("body", ["fma(-lr, g, 0.1 * p)", "p - lr * g * 2.7", "fma(-lr, g * 1e-9, p)"])
+def test_a_literal_has_the_dtype_of_the_buffers(compiled, body, tmp_path):
+    literal = load(tmp_path, f"@rule\ndef literal(p, g, *, lr=1.0):\n    return {body}\n").literal
+    p, g = draw(0, 1000), draw(1, 1000)
+    q, real = p.copy(), np.float32
+    exact = {"fma": lambda a, b, c: (np.float64(a) * b + c).astype(real), "lr": real(1), "p": p, "g": g}
+    for number in ("0.1", "2.7", "1e-9"):
+        body = body.replace(number, f"real({number})")
+    expected = eval(body, exact | {"real": real})
+    Optimizer(q, literal, backend=compiled).step(g)
+    assert bits(q) == bits(expected)
+
+
 @needs("numba")
 def test_a_call_that_is_no_word_of_the_vocabulary_is_refused(tmp_path):
     own = load(tmp_path, "@rule\ndef erratic(p, g, *, lr=0.1):\n    return fma(-lr, unheard_of(g), p)\n").erratic
@@ -191,23 +208,6 @@ def coefficients(t, *, lr=1.0):
         assert p[0] == expected
 
 
-@needs("c")
-def test_the_c_backend_says_that_it_has_no_body(tmp_path):
-    with pytest.raises(ValueError, match=r"no body for rule heavy_ball; it has .*adam.*numba"):
-        Optimizer(np.zeros(2), load(tmp_path, HEAVY_BALL).heavy_ball, backend="c")
-
-
-@needs("c")
-def test_the_name_of_a_built_in_rule_does_not_get_its_c_body():
-    @rule
-    def sgd(p, g, *, lr=1e-2):
-        return fma(lr, g, p)
-
-    assert len(sgd.states) == len(fastopt.RULES["sgd"].states)
-    with pytest.raises(ValueError, match="no body for rule sgd"):
-        Optimizer(np.zeros(2), sgd, backend="c")
-
-
 @own_backends
 def test_the_name_of_a_built_in_rule_keeps_the_own_update(own, tmp_path):
     ascent = load(tmp_path, "@rule\ndef sgd(p, g, *, lr=1.0):\n    return fma(lr, g, p)\n").sgd
@@ -272,7 +272,7 @@ def test_a_rule_that_was_edited_is_compiled_again(own, tmp_path):
 def test_a_variant_has_its_own_name_and_defaults():
     adamw = fastopt.RULES["adamw"]
     assert (adamw.name, adamw.decay, adamw.hyper["weight_decay"]) == ("adamw", "decoupled", 1e-2)
-    assert adamw.stages == fastopt.RULES["adam"].stages
+    assert adamw.stages is fastopt.RULES["adam"].stages
     assert math.isclose(fastopt.RULES["adam"].hyper["weight_decay"], 0.0)
 
 

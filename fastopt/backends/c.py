@@ -1,4 +1,4 @@
-"""Kernels compiled when fastopt was installed: the C twins of the built-in rules, through cffi."""
+"""Kernels in C, through cffi: built-in rules were compiled when fastopt was installed, others are when first used."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Sweep
+from ..translate import is_built_in
+from .c_compile import user_rule_address
 from .c_network import CTrainer
 from .host import HostDevice
 from .network import NetworkSpec, Trainer
@@ -45,7 +47,7 @@ class CBackend:
 
     @staticmethod
     def rules() -> list[str]:
-        """Return the names of the updates that have a C body."""
+        """Return the names of the built-in sweeps."""
         names = (lib.fastopt_rule_name(lib.fastopt_rule_at(k)) for k in range(lib.fastopt_rule_count()))
         return [ffi.string(name).decode() for name in names]
 
@@ -64,7 +66,15 @@ class CBackend:
         return dtype
 
     def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
-        """Return the compiled pass."""
+        """Return the compiled pass; for a rule that is not built in, compiling takes a second the first time.
+
+        Raises
+        ------
+        ValueError
+            There is no C compiler for a rule that is not built in.
+        TranslationError
+            Its function contains something that C cannot say.
+        """
         handle = self._handle(sweep)
         real, suffix = _C_TYPES[dtype.name]
         update = getattr(lib, f"fastopt_update_{suffix}")
@@ -93,13 +103,11 @@ class CBackend:
         return on
 
     def _handle(self, sweep: Sweep) -> Any:
-        handle = lib.fastopt_find_rule(sweep.name.encode())
-        if handle == ffi.NULL or not sweep.update.__module__.startswith("fastopt.rules."):
-            raise ValueError(
-                f"the C backend has no body for rule {sweep.name}; it has {', '.join(self.rules())}. "
-                "A rule of your own runs on the numba backend: pip install numba"
-            )
-        return handle
+        """Return the C library's rule of a sweep: built in, or compiled now."""
+        handle = lib.fastopt_find_rule(sweep.name.encode()) if is_built_in(sweep) else ffi.NULL
+        if handle != ffi.NULL:
+            return handle
+        return ffi.cast("const fastopt_rule *", user_rule_address(sweep, self.levels()[self._level]))
 
     def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
         """Return the product of matrices in C."""

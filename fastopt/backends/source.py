@@ -80,7 +80,7 @@ def unique_name(sweep: Sweep, *comes_from: str) -> str:
     """
     sources = (identity_of(sweep.update), identity_of(prelude.scaled), identity_of(prelude.decayed))
     digest = sha256(repr((sources, element_source(sweep, ""), comes_from)).encode()).hexdigest()[:12]
-    return f"{sweep.name}_{digest}"
+    return re.sub(r"\W", "_", sweep.name) + f"_{digest}"
 
 
 def does_not_compile(sweep: Sweep, dtype: np.dtype[Any], error: Exception) -> TypeError:

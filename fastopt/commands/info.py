@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..backends import BACKENDS, available_cores, default_backend, describe_backend, why_missing
+from ..backends.c_sources import c_sources
 
 __all__ = ["add_parser", "run"]
 
@@ -45,6 +46,10 @@ def _backends() -> Iterator[str]:
         yield f"default    {default_backend()}"
     except ImportError as error:
         yield f"default    none: {error}"
+    try:
+        yield f"C sources  {c_sources()}"
+    except FileNotFoundError as error:
+        yield f"C sources  {error}"
 
 
 def _machine() -> Iterator[str]:

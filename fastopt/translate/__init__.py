@@ -4,6 +4,22 @@ It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
 from .functions import Functions, TranslationError
-from .passes import built_in_sweeps, constants_source, passes_source, table_source
+from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
+from .single_file import expanded
+from .user_rule import COMPILE_ARGS, PASSES_INCLUDE, TABLE_INCLUDE, user_rule_source
 
-__all__ = ["Functions", "TranslationError", "built_in_sweeps", "constants_source", "passes_source", "table_source"]
+__all__ = [
+    "COMPILE_ARGS",
+    "PASSES_INCLUDE",
+    "TABLE_INCLUDE",
+    "Functions",
+    "TranslationError",
+    "built_in_sweeps",
+    "constants_source",
+    "expanded",
+    "is_built_in",
+    "listing_source",
+    "passes_source",
+    "table_source",
+    "user_rule_source",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from .. import _constants
 from ..rules import PRELUDE_NUMBERS, RULES, Rule, Sweep, prelude, with_limits
 from .functions import Functions
 
-__all__ = ["built_in_sweeps", "constants_source", "passes_source", "table_source"]
+__all__ = ["built_in_sweeps", "constants_source", "is_built_in", "listing_source", "passes_source", "table_source"]
 
 _HEADER = "/* Generated from the Python functions that it names; see fastopt/translate. */\n\n"
 _PART = """\
@@ -33,9 +34,15 @@ PASS({name}, {numbers}, {states}, {sums})
 """
 
 
+@cache
 def built_in_sweeps() -> dict[str, Sweep]:
     """Return every sweep of the built-in rules, and of the limits in front of them, by its name."""
     return {sweep.name: sweep for sweep in _sweeps([with_limits(RULES["sgd"]), *RULES.values()])}
+
+
+def is_built_in(sweep: Sweep) -> bool:
+    """Return whether C has it from when the package was built; one of a built-in's name may be the user's own."""
+    return built_in_sweeps().get(sweep.name) is sweep
 
 
 def passes_source(sweeps: Iterable[Sweep]) -> str:
@@ -51,9 +58,21 @@ def table_source(sweeps: Iterable[Sweep]) -> str:
     return _HEADER + "".join(lines)
 
 
+def listing_source(sweeps: Iterable[Sweep]) -> str:
+    """Return a comment for C users: what each entry of that table takes and gives, in the order of its arrays."""
+    entries = []
+    for sweep in sweeps:
+        lists = {"states": sweep.states, "numbers": sweep.numbers, "sums": sweep.sums}
+        lines = [f"     {what:<8} {', '.join(names)}\n" for what, names in lists.items() if names]
+        taken = " and ".join(buffer for buffer in ("p", "g") if buffer in sweep.buffers)
+        entries.append(f" *   {sweep.name}, of {taken}\n" + "".join(f" *{line}" for line in lines))
+    first = ", ".join(PRELUDE_NUMBERS)
+    return f"/* Rules. Their numbers follow the first four of every rule, {first}:\n *\n{''.join(entries)} */\n"
+
+
 def constants_source() -> str:
-    """Return the constants that bits depend on."""
-    names = ("CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
+    """Return the constants that C has in common with Python; bits depend on most of them."""
+    names = ("MOST_STATES", "CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
     lines = [f"enum {{ {name} = {getattr(_constants, name)} }};\n" for name in names]
     prelude = ", ".join(name.upper() for name in PRELUDE_NUMBERS)
     return "".join((_HEADER, *lines, f"enum {{ {prelude} }}; /* the first numbers of every pass */\n"))
