@@ -124,7 +124,7 @@ class MLP:
         self._gradients = aligned_zeros(self.layout.size, self.dtype)
         self._views = self.layout.views(self._parameters)
         self.layers = self._make_layers(activations)
-        self.workspace = Workspace(self.sizes, self.dtype)
+        self.workspace = Workspace(self.sizes, self.dtype, [f.element.keeps_input for f in activations])
         self._initialise()
 
     @classmethod
@@ -368,7 +368,7 @@ class MLP:
         inputs = workspace.inputs[:batch]
         for number, layer in enumerate(self.layers):
             outputs = workspace.outputs[number][:batch]
-            layer.forward(inputs, outputs, workspace.scratch(number, batch))
+            layer.forward(inputs, workspace.weighted[number][:batch], outputs)
             inputs = outputs
         return inputs
 
@@ -378,9 +378,9 @@ class MLP:
             inputs = workspace.outputs[number - 1] if number else workspace.inputs
             self.layers[number].backward(
                 inputs[:batch],
+                workspace.weighted[number][:batch],
                 workspace.outputs[number][:batch],
                 workspace.deltas[number][:batch],
-                workspace.scratch(number, batch),
                 workspace.deltas[number - 1][:batch] if number else None,
             )
 
