@@ -12,7 +12,15 @@ from cffi import FFI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from fastopt.translate import built_in_sweeps, constants_source, passes_source, table_source  # noqa: E402
+from fastopt.elements import ACTIVATIONS, LOSSES  # noqa: E402
+from fastopt.translate import (  # noqa: E402
+    built_in_sweeps,
+    constants_source,
+    elements_source,
+    elements_table,
+    passes_source,
+    table_source,
+)
 
 GENERATED = HERE / "generated"
 COMPILE_ARGS = ["-O3", "-std=gnu99", "-fno-math-errno", "-ffp-contract=off"]
@@ -30,8 +38,11 @@ def declarations(header: str) -> str:
 def generate() -> None:
     """Write what C takes from Python."""
     sweeps = built_in_sweeps().values()
+    elements = (ACTIVATIONS.values(), LOSSES.values())
     GENERATED.mkdir(exist_ok=True)
     texts = {"constants": constants_source(), "passes": passes_source(sweeps), "rules": table_source(sweeps)}
+    texts |= {f"elements_{dtype}": elements_source(*elements, dtype) for dtype in ("float32", "float64")}
+    texts["elements"] = elements_table(*elements)
     for name, text in texts.items():
         (GENERATED / f"{name}.inc").write_text(text, encoding="utf-8")
 

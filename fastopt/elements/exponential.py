@@ -49,7 +49,8 @@ def exp_float32(x):
     p = fma(p, r, 4.1665795894e-2)
     p = fma(p, r, 1.6666665459e-1)
     p = fma(p, r, 5.0000001201e-1)
-    return where(x != x, x, add_exponent(fma(p, r * r, r) + 1.0, shifted))
+    result = add_exponent(fma(p, r * r, r) + 1.0, shifted)
+    return where(x != x, x, result)  # the exponent's sum would turn some NaNs into numbers
 
 
 def exp_float64(x):
@@ -69,4 +70,5 @@ def exp_float64(x):
     p = fma(p, r, 1 / 24)
     p = fma(p, r, 1 / 6)
     p = fma(p, r, 0.5)
-    return where(x != x, x, add_exponent(fma(p, r * r, r) + 1.0, shifted))
+    result = add_exponent(fma(p, r * r, r) + 1.0, shifted)
+    return where(x != x, x, result)  # the exponent's sum would turn some NaNs into numbers

@@ -12,7 +12,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -37,9 +37,17 @@ class NotTranslatable(TypeError):
 
 
 class Functions:
-    """C functions, each with those that it calls in front of it."""
+    """C functions, each with those that it calls in front of it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    words
+        Further functions that may be called, and what is called in C in the place of each: a function to translate, or
+        the name of one that C has.
+    """
+
+    def __init__(self, words: Mapping[Callable[..., Any], Callable[..., Any] | str] | None = None) -> None:
+        self.words = dict(words or {})
         self._names: dict[Callable[..., Any], str] = {}
         self.text: list[str] = []
 
@@ -141,6 +149,10 @@ class _Translation:
 
     def _call(self, node: ast.expr, function: ast.expr, arguments: list[str]) -> str:
         called = self._object(function)
+        if called in self._functions.words:
+            called = self._functions.words[called]
+        if isinstance(called, str):
+            return f"{called}({', '.join(arguments)})"
         if called is vocabulary.where:
             return "({} ? {} : {})".format(*arguments)
         if called in _MACROS:
