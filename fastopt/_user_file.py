@@ -52,9 +52,7 @@ def find_in_file(spec: str, kind: str, wanted: type[T]) -> T:
         return next(iter(found.values()))
     if name not in found:
         if not found:
-            raise ValueError(
-                f"{kind} {spec!r}: {file} defines no {kind}; decorate a function with @fastopt.{kind}"
-            )
+            raise ValueError(f"{kind} {spec!r}: {file} defines no {kind}; decorate a function with @fastopt.{kind}")
         raise unknown_name(f"{kind} in {file}", name, found)
     return found[name]
 

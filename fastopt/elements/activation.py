@@ -38,6 +38,7 @@ class Activation:
 
     def __init__(self, value: Function, name: str | None, sides: tuple[float, float]) -> None:
         self.name, self.value, self.sides = name or value.__name__, value, sides
+        self.__module__ = value.__module__
         if list(inspect.signature(value).parameters) != ["z"]:
             raise TypeError(f"activation {self.name}: got {inspect.signature(value)}, expected (z)")
         self.equation = " ".join((value.__doc__ or "").split())
@@ -80,8 +81,8 @@ class Activation:
         left, right = self.sides
         return left + kink * (right - left)
 
-    def __deepcopy__(self, memo: object) -> Activation:
-        return self
+    def __reduce__(self) -> str:
+        return self.value.__name__  # it stands in its module under the name of the function that it was made of
 
     def __repr__(self) -> str:
         return f"<activation {self.name}: {self.equation}>"
@@ -90,7 +91,9 @@ class Activation:
 @overload
 def activation(value: Function, /) -> Activation: ...
 @overload
-def activation(*, name: str | None = None, sides: tuple[float, float] = (0.0, 0.0)) -> Callable[[Function], Activation]: ...
+def activation(
+    *, name: str | None = None, sides: tuple[float, float] = (0.0, 0.0)
+) -> Callable[[Function], Activation]: ...
 def activation(
     value: Function | None = None, /, *, name: str | None = None, sides: tuple[float, float] = (0.0, 0.0)
 ) -> Any:

@@ -53,6 +53,7 @@ class ElementLoss:
 
     def __init__(self, value: Function, probabilities: bool) -> None:
         self.name, self.value, self.probabilities = value.__name__, value, probabilities
+        self.__module__ = value.__module__
         self.equation = " ".join((value.__doc__ or "").split())
         self.intermediate: Function | None = None
         self._slope: Function | None = None
@@ -91,8 +92,8 @@ class ElementLoss:
                     f"expected parameters among {', '.join(names)}, for example (z, y)"
                 )
 
-    def __deepcopy__(self, memo: object) -> ElementLoss:
-        return self
+    def __reduce__(self) -> str:
+        return self.value.__name__  # it stands in its module under the name of the function that it was made of
 
     def __repr__(self) -> str:
         return f"<loss {self.name}: {self.equation}>"

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import elements
 from .._errors import unknown_name, whole_number
 from ..backends import get_backend
 from ..buffers import DTYPES, Layout, aligned_zeros
@@ -30,6 +31,7 @@ from .workspace import Workspace
 __all__ = ["MLP"]
 
 _INFERENCE_BATCH = 1024
+_ONE_ACTIVATION = (str, elements.Activation)
 
 
 class MLP:
@@ -40,11 +42,12 @@ class MLP:
     sizes
         Inputs, hidden units of each layer, outputs: ``(784, 128, 10)``. Two numbers make a linear model.
     activation
-        Name of the hidden layers' activation, or one name for each hidden layer.
+        The hidden layers' activation, or one for each hidden layer: its name, ``"file.py:name"``, or what
+        :func:`fastopt.activation` has made.
     output_activation
-        Name of the last layer's activation. The cross-entropies take logits, hence ``"identity"``.
+        The last layer's activation. The cross-entropies take logits, hence ``"identity"``.
     loss
-        Name of the loss.
+        The loss: its name, ``"file.py:name"``, or what :func:`fastopt.loss` has made.
     init
         Name of the initialiser of the weights; biases start at zero.
     seed
@@ -96,9 +99,9 @@ class MLP:
         self,
         sizes: Sequence[int],
         *,
-        activation: str | Sequence[str] = "relu",
-        output_activation: str = "identity",
-        loss: str = "softmax_cross_entropy",
+        activation: str | elements.Activation | Sequence[str | elements.Activation] = "relu",
+        output_activation: str | elements.Activation = "identity",
+        loss: str | elements.Loss = "softmax_cross_entropy",
         init: str = "he",
         seed: int = 0,
         dtype: str = "float32",
@@ -108,10 +111,10 @@ class MLP:
         self.dtype = _check_dtype(dtype)
         self.loss = get_loss(loss)
         activations = _check_activations(activation, output_activation, len(self.sizes) - 2)
-        _check_outputs(self.loss, output_activation, self.sizes[-1])
+        _check_outputs(self.loss, activations[-1], self.sizes[-1])
         self.config: dict[str, Any] = {
             "sizes": list(self.sizes),
-            "activation": activation if isinstance(activation, str) else list(activation),
+            "activation": activation if isinstance(activation, _ONE_ACTIVATION) else list(activation),
             "output_activation": output_activation,
             "loss": loss,
             "init": init,
@@ -471,22 +474,26 @@ def _check_kink(kink: Any) -> float:
     return number
 
 
-def _check_activations(hidden: str | Sequence[str], output: str, n_hidden: int) -> tuple[Activation, ...]:
-    names = [hidden] * n_hidden if isinstance(hidden, str) else list(hidden)
+def _check_activations(
+    hidden: str | elements.Activation | Sequence[str | elements.Activation],
+    output: str | elements.Activation,
+    n_hidden: int,
+) -> tuple[Activation, ...]:
+    names = [hidden] * n_hidden if isinstance(hidden, _ONE_ACTIVATION) else list(hidden)
     if len(names) != n_hidden:
         raise ValueError(
             f"activation: got {len(names)} names, expected {n_hidden}, one for each hidden layer; "
             "the last layer's is output_activation"
         )
-    if isinstance(hidden, str):
+    if isinstance(hidden, _ONE_ACTIVATION):
         get_activation(hidden)  # a wrong name is an error without hidden layers too
     return tuple(get_activation(name) for name in (*names, output))
 
 
-def _check_outputs(loss: Loss, output_activation: str, n_outputs: int) -> None:
-    if loss.from_logits and output_activation != "identity":
+def _check_outputs(loss: Loss, output_activation: Activation, n_outputs: int) -> None:
+    if loss.from_logits and not output_activation.element.is_identity:
         raise ValueError(
-            f"output_activation: got {output_activation!r}, expected 'identity', since {loss.name} works from logits, "
+            f"output_activation: got {output_activation.name!r}, expected 'identity', since {loss.name} works from logits, "
             "where it cannot overflow; predict_probabilities gives the probabilities"
         )
     if loss.name == "softmax_cross_entropy" and n_outputs < 2:

@@ -225,7 +225,12 @@ def _loss_item(call, layer, start, rows, top, count):  # type: ignore[no-untyped
     skip, first = itemsize * top * lead, 8 * (start + top)
     z, d, losses, right = layer[Of.RESULT] + skip, layer[Of.DELTA] + skip, call[Call.LOSSES], call[Call.RIGHT]
     numbers = call[Call.ROWS] + first
-    run, has_labels, outputs, targets = call[Call.RUN_LOSS], call[Call.HAS_LABELS], layer[Of.OUTPUTS], call[Call.TARGETS]
+    run, has_labels, outputs, targets = (
+        call[Call.RUN_LOSS],
+        call[Call.HAS_LABELS],
+        layer[Of.OUTPUTS],
+        call[Call.TARGETS],
+    )
     losses, right = losses + first, right + first
     call_part(run, has_labels, z, d, lead, outputs, count, targets, numbers, rows, losses, right)
     _derive(layer, skip, count, outputs)
