@@ -13,7 +13,7 @@ from fastopt.data import Dataset
 from fastopt.nn import Training
 
 COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
-LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
+LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "huber")
 ROWS = 40
 # Inputs in four parts, in three, in two, in four of unequal length, and in four for small batches alone.
 IN_PARTS = [(300, 260), (20, 1000), (9, 2000), (133, 131, 140), (600, 500)]
@@ -67,11 +67,11 @@ def naive(model, x, y):
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "silu"])
 @pytest.mark.parametrize("hidden", [(), (33,), (17, 40, 5)], ids=str)
 def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backend):
     outputs = 1 if loss == LOSSES[1] else 7
-    last = activation if loss == LOSSES[2] else "identity"
+    last = activation if loss in LOSSES[2:] else "identity"
     model = MLP((11, *hidden, outputs), activation=activation, output_activation=last, loss=loss, dtype=dtype, seed=2)
     x, y = data(model, loss)
     for rows in (1, 2, 9, ROWS):
@@ -84,7 +84,7 @@ def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backen
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu"])
 @pytest.mark.parametrize("sizes", IN_PARTS, ids=str)
 def test_gradient_of_layers_summed_in_parts_is_the_independent_one(sizes, activation, backend):
     model = MLP((*sizes, 7), activation=activation, dtype="float64", seed=2)

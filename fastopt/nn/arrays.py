@@ -20,7 +20,7 @@ from ..rules import vocabulary
 
 __all__ = ["exp_of", "on_arrays", "row_blocks", "sigmoid_of"]
 
-BLOCK = 4096
+BLOCK = 2048
 """Elements of a block."""
 
 Array = NDArray[Any]

@@ -5,6 +5,7 @@ The cross-entropies take logits, so that no finite output can overflow: an expon
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any
@@ -158,6 +159,7 @@ class _ElementLoss(Loss):
         super().__init__(element)
         shared = element.intermediate
         self._value, self._slope = on_arrays(element.value), on_arrays(element.slope)
+        self._names = tuple(inspect.signature(element.value).parameters)
         self._shared = (shared.__name__, on_arrays(shared)) if shared else None
 
     def loss_and_gradient(
@@ -169,8 +171,7 @@ class _ElementLoss(Loss):
             if self._shared:
                 name, function = self._shared
                 given[name] = function(**given)
-            in_float64 = {name: values.astype(np.float64) for name, values in given.items()}
-            total += float(np.sum(self._value(**in_float64)))
+            total += float(np.sum(self._value(**{name: given[name].astype(np.float64) for name in self._names})))
             gradient_out[part] = self._slope(**given) * share
         return total / outputs.size
 
