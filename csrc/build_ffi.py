@@ -13,12 +13,15 @@ from cffi import FFI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from fastopt.elements import ACTIVATIONS, LOSSES  # noqa: E402
 from fastopt.translate import (  # noqa: E402
     COMPILE_ARGS,
     PASSES_INCLUDE,
     TABLE_INCLUDE,
     built_in_sweeps,
     constants_source,
+    elements_source,
+    elements_table,
     expanded,
     listing_source,
     passes_source,
@@ -45,9 +48,12 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 
 def generate() -> None:
     """Write what C takes from Python, then the files that the package carries."""
-    sweeps = built_in_sweeps().values()
+    sweeps, elements = built_in_sweeps().values(), (ACTIVATIONS.values(), LOSSES.values())
     own = {
         "constants.inc": constants_source(),
+        "elements.inc": elements_table(*elements),
+        "elements_float32.inc": elements_source(*elements, "float32"),
+        "elements_float64.inc": elements_source(*elements, "float64"),
         "listing.inc": listing_source(sweeps),
         "passes.inc": passes_source(sweeps),
         "rules.inc": table_source(sweeps),

@@ -101,6 +101,26 @@ static int thread_number(void) { return 0; }
 static int thread_count(void) { return 1; }
 #endif
 
+/* An activation's functions for each vector width, narrowest first; the slopes to the left and to the right of zero. */
+struct fastopt_activation {
+    const char *name;
+    double left, right;
+    int keeps_input;
+    activate_function_f32 activate_f32[MOST_LEVELS];
+    derive_function_f32 derive_f32[MOST_LEVELS];
+    activate_function_f64 activate_f64[MOST_LEVELS];
+    derive_function_f64 derive_f64[MOST_LEVELS];
+};
+
+enum targets { OF_LABELS, OF_PROBABILITIES, OF_VALUES };
+
+struct fastopt_loss {
+    const char *name;
+    enum targets targets;
+    loss_function_f32 lose_f32[MOST_LEVELS];
+    loss_function_f64 lose_f64[MOST_LEVELS];
+};
+
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "workspace.inc"
@@ -115,28 +135,34 @@ static int thread_count(void) { return 1; }
 
 static int is_network(const fastopt_network *network)
 {
-    if (!network || network->count < 1 || network->loss < FASTOPT_SOFTMAX_CROSS_ENTROPY ||
-        network->loss > FASTOPT_MEAN_SQUARED_ERROR)
+    if (!network || network->count < 1 || !network->loss)
         return 0;
     for (int l = 0; l < network->count; ++l) {
         const fastopt_layer *layer = &network->layers[l];
-        if (!layer->inputs || !layer->outputs || layer->activation < FASTOPT_IDENTITY ||
-            layer->activation > FASTOPT_TANH || (l && layer->inputs != layer[-1].outputs))
+        if (!layer->inputs || !layer->outputs || !layer->activation || (l && layer->inputs != layer[-1].outputs))
             return 0;
     }
     return 1;
 }
 
+static int takes_targets(const fastopt_loss *loss, int labels, int values)
+{
+    return labels != values && (loss->targets == OF_LABELS ? labels : loss->targets == OF_PROBABILITIES ? values : 1);
+}
+
 #define LEVEL portable
+#define LEVEL_NUMBER 0
 #define TARGET TARGET_portable
 #include "level.inc"
 
 #ifdef WIDE_X86
 #define LEVEL avx2
+#define LEVEL_NUMBER 1
 #define TARGET TARGET_avx2
 #include "level.inc"
 
 #define LEVEL avx512
+#define LEVEL_NUMBER 2
 #define TARGET TARGET_avx512
 #include "level.inc"
 #endif
@@ -158,14 +184,32 @@ static const struct level {
 };
 
 #ifdef WIDE_X86
-#define PASSES(name, dtype) {portable_##dtype##_##name, avx2_##dtype##_##name, avx512_##dtype##_##name}
+#define EACH_LEVEL(name, dtype) {portable_##dtype##_##name, avx2_##dtype##_##name, avx512_##dtype##_##name}
 #else
-#define PASSES(name, dtype) {portable_##dtype##_##name}
+#define EACH_LEVEL(name, dtype) {portable_##dtype##_##name}
 #endif
-#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, PASSES(name, f32), PASSES(name, f64)},
+#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, EACH_LEVEL(name, f32), EACH_LEVEL(name, f64)},
 
 static const struct fastopt_rule RULES[] = {
 #include "generated/rules.inc"
+};
+
+#define ACTIVATION(name, left, right, keeps_input)                                                                     \
+    {#name, left, right, keeps_input, EACH_LEVEL(activate_##name, f32), EACH_LEVEL(derive_##name, f32),                \
+     EACH_LEVEL(activate_##name, f64), EACH_LEVEL(derive_##name, f64)},
+#define LOSS(name, targets)
+
+static const struct fastopt_activation ACTIVATIONS[] = {
+#include "generated/elements.inc"
+};
+
+#undef ACTIVATION
+#undef LOSS
+#define ACTIVATION(name, left, right, keeps_input)
+#define LOSS(name, targets) {#name, targets, EACH_LEVEL(lose_##name, f32), EACH_LEVEL(lose_##name, f64)},
+
+static const struct fastopt_loss LOSSES[] = {
+#include "generated/elements.inc"
 };
 
 int fastopt_rule_count(void) { return sizeof RULES / sizeof *RULES; }
@@ -180,6 +224,22 @@ const fastopt_rule *fastopt_find_rule(const char *name)
     for (int i = 0; i < fastopt_rule_count(); ++i)
         if (strcmp(RULES[i].name, name) == 0)
             return &RULES[i];
+    return NULL;
+}
+
+const fastopt_activation *fastopt_find_activation(const char *name)
+{
+    for (size_t i = 0; i < sizeof ACTIVATIONS / sizeof *ACTIVATIONS; ++i)
+        if (strcmp(ACTIVATIONS[i].name, name) == 0)
+            return &ACTIVATIONS[i];
+    return NULL;
+}
+
+const fastopt_loss *fastopt_find_loss(const char *name)
+{
+    for (size_t i = 0; i < sizeof LOSSES / sizeof *LOSSES; ++i)
+        if (strcmp(LOSSES[i].name, name) == 0)
+            return &LOSSES[i];
     return NULL;
 }
 

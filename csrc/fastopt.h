@@ -81,26 +81,26 @@ int fastopt_matmul_f32(size_t rows, size_t columns, size_t depth, const float *a
 int fastopt_matmul_f64(size_t rows, size_t columns, size_t depth, const double *a, const double *b, int transposed,
                        double *out, int threads, int level);
 
+/* Activations and losses by the names of their functions in fastopt/elements ("relu", "mean_squared_error"); NULL where
+ * there is none. */
+typedef struct fastopt_activation fastopt_activation;
+typedef struct fastopt_loss fastopt_loss;
+
+const fastopt_activation *fastopt_find_activation(const char *name);
+const fastopt_loss *fastopt_find_loss(const char *name);
+
 /* A multi-layer perceptron. A layer's weights, inputs x outputs by rows, begin at `offset` of every flat buffer, and its
- * biases follow them. `kink` is the subgradient of relu and leaky relu at zero. */
-#define FASTOPT_IDENTITY 0
-#define FASTOPT_RELU 1
-#define FASTOPT_LEAKY_RELU 2
-#define FASTOPT_SIGMOID 3
-#define FASTOPT_TANH 4
-
-#define FASTOPT_SOFTMAX_CROSS_ENTROPY 0
-#define FASTOPT_BINARY_CROSS_ENTROPY 1
-#define FASTOPT_MEAN_SQUARED_ERROR 2
-
+ * biases follow them. `kink` chooses the subgradient of relu and leaky relu at zero, between the slopes to the left (0) and
+ * to the right (1). */
 typedef struct {
     size_t inputs, outputs, offset;
-    int activation;
+    const fastopt_activation *activation;
 } fastopt_layer;
 
 typedef struct {
     const fastopt_layer *layers;
-    int count, loss;
+    const fastopt_loss *loss;
+    int count;
     double kink;
 } fastopt_network;
 
@@ -108,8 +108,8 @@ typedef struct {
  * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the gradient of the one
  * step, so that `count` is at most `batch` then, and `rule` and `coefficients` may be NULL. Row numbers and labels have to be in range: they are not looked at first.
  *
- * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax and squared error)
- * and `values` (a row of outputs a sample) one is NULL. `coefficients` holds two arrays a step, one for weights and one for
+ * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax_cross_entropy
+ * and losses of values) and `values` (a row of outputs a sample, for all but softmax_cross_entropy) one is NULL. `coefficients` holds two arrays a step, one for weights and one for
  * biases. `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to
  * `loss`, step by step; `correct` becomes the number of rows predicted right before their step. */
 size_t fastopt_train_workspace_f32(const fastopt_network *network, size_t batch, int threads);

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .buffers import Layout, Segment
+    from .elements import activation, exp, loss, sigmoid, tanh
     from .optim import Optimizer
     from .rules import RULES, Rule, clip, fma, get_rule, rule, sign, where
     from .train import MLP
@@ -23,26 +24,36 @@ _HOME = {
     "RULES": "rules",
     "Rule": "rules",
     "Segment": "buffers",
+    "activation": "elements",
     "clip": "rules",
+    "exp": "elements",
     "fma": "rules",
     "get_rule": "rules",
+    "loss": "elements",
     "rule": "rules",
+    "sigmoid": "elements",
     "sign": "rules",
+    "tanh": "elements",
     "where": "rules",
 }
 
 __all__ = [  # noqa: RUF022 - sorted without regard to case, which a test checks
+    "activation",
     "clip",
+    "exp",
     "fma",
     "get_rule",
     "Layout",
+    "loss",
     "MLP",
     "Optimizer",
     "Rule",
     "rule",
     "RULES",
     "Segment",
+    "sigmoid",
     "sign",
+    "tanh",
     "where",
 ]
 

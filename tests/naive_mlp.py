@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+
+def _gelu_tanh(z):
+    return np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
+
+
+def _gelu_slope(z):
+    return (1 - _gelu_tanh(z) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
+
+
 ACTIVATIONS = {
     "relu": (lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0)),
     "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1.0, 0.01)),
     "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2),
     "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
     "identity": (lambda z: z, np.ones_like),
+    "elu": (lambda z: np.where(z > 0, z, np.expm1(z)), lambda z: np.where(z > 0, 1.0, np.exp(z))),
+    "silu": (lambda z: z / (1 + np.exp(-z)), lambda z: (1 + np.exp(-z) + z * np.exp(-z)) / (1 + np.exp(-z)) ** 2),
+    "gelu": (lambda z: z / 2 * (1 + _gelu_tanh(z)), lambda z: (1 + _gelu_tanh(z)) / 2 + z / 2 * _gelu_slope(z)),
 }
 
 
@@ -23,12 +35,22 @@ def binary_cross_entropy(z, y):
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)), np.array([p - y])
 
 
+def _values(z, y):
+    return np.eye(len(z))[y] if np.issubdtype(type(y), np.integer) and len(z) > 1 else np.atleast_1d(y)
+
+
 def mean_squared_error(z, y):
-    y = np.eye(len(z))[y] if np.issubdtype(type(y), np.integer) and len(z) > 1 else np.atleast_1d(y)
+    y = _values(z, y)
     return np.mean((z - y) ** 2), 2 * (z - y) / len(z)
 
 
-LOSSES = {f.__name__: f for f in (softmax_cross_entropy, binary_cross_entropy, mean_squared_error)}
+def huber(z, y):
+    y = _values(z, y)
+    e = np.abs(z - y)
+    return np.mean(np.where(e < 1, e**2 / 2, e - 0.5)), np.sign(z - y) * np.minimum(e, 1) / len(z)
+
+
+LOSSES = {f.__name__: f for f in (softmax_cross_entropy, binary_cross_entropy, mean_squared_error, huber)}
 
 
 def loss_and_gradient(weights, biases, x, y, activations, loss):

@@ -10,10 +10,11 @@ from conftest import bits, needs
 from fastopt import MLP, RULES, Optimizer
 from fastopt.backends import why_missing
 from fastopt.data import Dataset
+from fastopt.elements import ACTIVATIONS
 from fastopt.train import Training
 
 COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
-LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
+LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "huber")
 ROWS = 40
 # Inputs in four parts, in three, in two, in four of unequal length, and in four for small batches alone.
 IN_PARTS = [(300, 260), (20, 1000), (9, 2000), (133, 131, 140), (600, 500)]
@@ -67,11 +68,11 @@ def naive(model, x, y):
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity", "elu", "gelu", "silu"])
 @pytest.mark.parametrize("hidden", [(), (33,), (17, 40, 5)], ids=str)
 def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backend):
     outputs = 1 if loss == LOSSES[1] else 7
-    last = activation if loss == LOSSES[2] else "identity"
+    last = activation if loss in LOSSES[2:] else "identity"
     model = MLP((11, *hidden, outputs), activation=activation, output_activation=last, loss=loss, dtype=dtype, seed=2)
     x, y = data(model, loss)
     for rows in (1, 2, 9, ROWS):
@@ -84,7 +85,7 @@ def test_gradient_is_the_independent_one(hidden, activation, loss, dtype, backen
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu"])
 @pytest.mark.parametrize("sizes", IN_PARTS, ids=str)
 def test_gradient_of_layers_summed_in_parts_is_the_independent_one(sizes, activation, backend):
     model = MLP((*sizes, 7), activation=activation, dtype="float64", seed=2)
@@ -126,11 +127,12 @@ def test_subgradient_at_a_kink_is_the_chosen_one(activation, kink, backend):
 
 def trained(
     backend, dtype="float32", *, rule="adam", threads=1, first=False, sizes=(50, 70, 33, 10), rows=ROWS, batch=7,
-    epochs=2, **more,
+    epochs=2, activation="tanh", loss=LOSSES[0], **more,
 ):  # fmt: skip
     """Parameters and states after the epochs; `first` forces the gradient to be made before the update."""
-    model = MLP(sizes, activation="tanh", dtype=dtype, seed=4)
-    x, y = data(model, LOSSES[0], rows=rows)
+    last = "identity" if loss in LOSSES[:2] else activation
+    model = MLP(sizes, activation=activation, output_activation=last, loss=loss, dtype=dtype, seed=4, kink=0.25)
+    x, y = data(model, loss, rows=rows)
     limit = {"max_norm": 1e30} if first else {}
     groups = {"bias": {"weight_decay": 0.0}}
     optimizer = Optimizer(
@@ -161,6 +163,15 @@ def test_threads_change_no_bit(batch, threads, backend):
 @pytest.mark.parametrize("rule", [name for name in RULES if name != "adamw"])
 def test_numba_and_c_train_to_the_same_bits(rule, dtype):
     assert trained("numba", dtype, rule=rule) == trained("c", dtype, rule=rule)
+
+
+@pytest.mark.skipif(why_missing("numba") is not None or why_missing("c") is not None, reason="needs numba and c")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_numba_and_c_agree_on_every_activation_and_loss(activation, loss, dtype):
+    options = {"activation": activation, "loss": loss, "threads": 2}
+    assert trained("numba", dtype, **options) == trained("c", dtype, **options)
 
 
 @pytest.mark.skipif(why_missing("numba") is not None or why_missing("c") is not None, reason="needs numba and c")

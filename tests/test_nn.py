@@ -47,8 +47,8 @@ def test_activation_of_extreme_values(name, dtype):
     largest = float(np.finfo(dtype).max)
     z = np.array([-largest, -1e4, -800.0, -90.0, 0.0, 90.0, 800.0, 1e4, largest], dtype)
     with np.errstate(all="raise", under="ignore"):
-        output = get_activation(name).forward(z.copy())
-        gradient = get_activation(name).backward(np.ones_like(z), output)
+        output = get_activation(name).forward(z)
+        gradient = get_activation(name).backward(np.ones_like(z), z, output)
     assert np.isfinite(output).all()
     assert np.isfinite(gradient).all()
 
@@ -61,16 +61,20 @@ def test_sigmoid_of_huge_logits_does_not_even_underflow(dtype):
 
 
 def test_activation_values():
+    gate = (1 + math.tanh(math.sqrt(2 / math.pi) * (2 + 0.044715 * 8))) / 2
     expected = {
+        "elu": [math.expm1(-2), 0.0, 2.0],
+        "gelu": [-2 * (1 - gate), 0.0, 2 * gate],
         "identity": [-2.0, 0.0, 2.0],
         "leaky_relu": [-0.02, 0.0, 2.0],
         "relu": [0.0, 0.0, 2.0],
         "sigmoid": [1 / (1 + math.exp(2)), 0.5, 1 / (1 + math.exp(-2))],
+        "silu": [-2 / (1 + math.exp(2)), 0.0, 2 / (1 + math.exp(-2))],
         "tanh": [math.tanh(-2), 0.0, math.tanh(2)],
     }
     assert sorted(expected) == sorted(ACTIVATIONS)
     for name, values in expected.items():
-        np.testing.assert_allclose(get_activation(name).forward(np.array([-2.0, 0.0, 2.0])), values, rtol=1e-15)
+        np.testing.assert_allclose(get_activation(name).forward(np.array([-2.0, 0.0, 2.0])), values, rtol=2e-15)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -311,7 +315,7 @@ def test_evaluate_is_the_loss_in_one_batch(loss):
         assert mean == pytest.approx(expected, rel=1e-12)
         if loss == "softmax_cross_entropy":
             assert accuracy == np.mean(model.predict(x) == y)
-        assert (accuracy is None) == (loss == "mean_squared_error")
+        assert (accuracy is None) == (loss in ("huber", "mean_squared_error"))
     np.testing.assert_array_equal(model.gradients, gradients)
 
 
@@ -510,7 +514,7 @@ def test_workspace_keeps_its_arrays_for_smaller_batches():
             held, (workspace.inputs, workspace.targets, workspace.outputs[0], workspace.deltas[0]), strict=True
         )
     )
-    assert LossScratch.like(workspace.outputs[0]).elements.shape == (8, 2)
+    assert LossScratch.like(workspace.outputs[0]).flags.shape[1:] == (8, 2)
 
 
 def test_exported_names_are_sorted():

@@ -13,11 +13,11 @@ from conftest import DTYPES, HYPER, bits, needs
 from naive_mlp import loss_and_gradient
 
 from fastopt import RULES, Optimizer
-from fastopt.backends.network import ACTIVATION_CODES, DenseSpec, NetworkSpec
+from fastopt.backends.network import DenseSpec, NetworkSpec
+from fastopt.elements import ACTIVATIONS, LOSSES, get_activation, get_loss
 
 pytestmark = needs("numba")
 
-LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error")
 CLOSE = {"float64": {"rtol": 1e-11, "atol": 1e-12}, "float32": {"rtol": 2e-4, "atol": 2e-5}}
 
 
@@ -31,9 +31,10 @@ def network(sizes, activation="relu", loss="softmax_cross_entropy", last="identi
     """Return a network whose hidden layers all have the activation."""
     layers, offset = [], 0
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
-        layers.append(DenseSpec(inputs, outputs, offset, last if index == len(sizes) - 2 else activation))
+        name = last if index == len(sizes) - 2 else activation
+        layers.append(DenseSpec(inputs, outputs, offset, get_activation(name)))
         offset += (inputs + 1) * outputs
-    return NetworkSpec(tuple(layers), loss, kink)
+    return NetworkSpec(tuple(layers), get_loss(loss), kink)
 
 
 def trainer(spec, rule="sgd", dtype="float32", threads=1):
@@ -51,7 +52,7 @@ def problem(spec, rows, dtype, seed=0, labels=None):
     x = rng.standard_normal((rows, spec.layers[0].inputs)).astype(dtype)
     outputs = spec.layers[-1].outputs
     if labels is None:
-        labels = spec.loss == "softmax_cross_entropy"
+        labels = spec.loss.name == "softmax_cross_entropy"
     y = rng.integers(0, outputs, rows) if labels else rng.random((rows, outputs)).astype(dtype)
     return p, x, y
 
@@ -74,12 +75,11 @@ def naive(spec, p, x, y):
         end = d.offset + d.inputs * d.outputs
         weights.append(p[d.offset : end].reshape(d.inputs, d.outputs).astype(np.float64))
         biases.append(p[end : end + d.outputs].astype(np.float64))
-    loss, gradients = 0.0, None
     k = spec.layers[-1].outputs
-    if spec.loss == "binary_cross_entropy":
+    if spec.loss.name == "binary_cross_entropy":
         return several_binary(spec, weights, biases, x, y, k)
     loss, gradients = loss_and_gradient(
-        weights, biases, x.astype(np.float64), y, [d.activation for d in spec.layers], spec.loss
+        weights, biases, x.astype(np.float64), y, [d.activation.name for d in spec.layers], spec.loss.name
     )
     return loss, np.concatenate([g.ravel() for g in gradients])
 
@@ -90,8 +90,8 @@ def several_binary(spec, weights, biases, x, y, k):
     for j in range(k):
         w = [*weights[:-1], weights[-1][:, j : j + 1]]
         b = [*biases[:-1], biases[-1][j : j + 1]]
-        names = [d.activation for d in spec.layers]
-        one, parts = loss_and_gradient(w, b, x.astype(np.float64), y[:, j].astype(np.float64), names, spec.loss)
+        names = [d.activation.name for d in spec.layers]
+        one, parts = loss_and_gradient(w, b, x.astype(np.float64), y[:, j].astype(np.float64), names, spec.loss.name)
         last_w, last_b = np.zeros_like(weights[-1]), np.zeros_like(biases[-1])
         last_w[:, j : j + 1], last_b[j : j + 1] = parts[-2], parts[-1]
         loss += one / k
@@ -119,11 +119,11 @@ def decay_factors(rule, lr, decay):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "low", "high", "bound"),
-    [("exponential", -87.0, 88.0, 2), ("sigmoid", -87.0, 100.0, 3), ("tanh", -20.0, 20.0, 3)],
+    [("exp", -87.0, 88.0, 2), ("sigmoid", -87.0, 100.0, 3), ("tanh", -20.0, 20.0, 3)],
 )
 def test_a_function_is_near_the_true_one(name, low, high, bound, dtype):
     run = elementwise(name)
-    true = {"exponential": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}[name]
+    true = {"exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}[name]
     spread = np.linspace(low, high, 200_001)
     if dtype == "float64" and name != "tanh":
         spread *= 8.0
@@ -137,7 +137,7 @@ def test_a_function_is_near_the_true_one(name, low, high, bound, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_functions_keep_nan_and_stay_finite(dtype):
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0], dtype)
-    e, s, t = (elementwise(name)(x) for name in ("exponential", "sigmoid", "tanh"))
+    e, s, t = (elementwise(name)(x) for name in ("exp", "sigmoid", "tanh"))
     assert np.isnan([e[0], s[0], t[0]]).all()
     assert np.isfinite(e[1:]).all()
     assert (e[1:] > 0).all()
@@ -149,30 +149,35 @@ def elementwise(name):
     """Return the function as one of arrays."""
     from numba import njit
 
-    from fastopt.backends.numba import exp
+    from fastopt import elements
+    from fastopt.backends.numba.elements import scalar
 
-    f = getattr(exp, name)
-
-    @njit(error_model="numpy")
     def run(x):
-        out = np.empty_like(x)
-        for i in range(x.size):
-            out[i] = f(x[i])
-        return out
+        word = getattr(elements, name)
+        f = scalar(x.dtype)(elements.IN_DTYPE[x.dtype.name].get(word, word))
+
+        @njit(error_model="numpy")
+        def on_array(x):
+            out = np.empty_like(x)
+            for i in range(x.size):
+                out[i] = f(x[i])
+            return out
+
+        return on_array(x)
 
     return run
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATION_CODES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_of_every_activation_and_loss(activation, loss, dtype):
     spec = network((7, 33, 10), activation, loss)
     p, x, y = problem(spec, 9, dtype)
     check(spec, p, x, y)
 
 
-@pytest.mark.parametrize("activation", ACTIVATION_CODES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("labels", [True, False])
 def test_mean_squared_error_takes_labels_and_an_output_activation(activation, labels):
     spec = network((5, 12, 4), "tanh", "mean_squared_error", last=activation)
@@ -200,7 +205,7 @@ def check(spec, p, x, y, threads=1):
     close = CLOSE[str(p.dtype)]
     np.testing.assert_allclose(loss, expected_loss, **close)
     np.testing.assert_allclose(g, expected, **close)
-    if spec.loss == "mean_squared_error":
+    if spec.loss.name == "mean_squared_error":
         assert y.ndim == 1 or right == 0
 
 
@@ -226,7 +231,7 @@ def test_the_kink_is_the_slope_at_zero_alone(activation, slope, kink):
     np.testing.assert_allclose(g[3:6], [d * (slope + kink * (1 - slope)), d, d * slope], rtol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ACTIVATION_CODES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_nan_in_the_data_stays_visible(activation, loss):
     spec = network((5, 40, 3), activation, loss)
@@ -322,15 +327,17 @@ SCRIPT = """\
 import json
 import numpy as np
 from fastopt import RULES
-from fastopt.backends.numba import engine, network
+from fastopt.backends.numba import network
 from fastopt.backends.network import DenseSpec, NetworkSpec
+from fastopt.elements import get_activation, get_loss
 
-spec = NetworkSpec((DenseSpec(4, 3, 0, "relu"),), "softmax_cross_entropy")
+relu = get_activation("relu")
+spec = NetworkSpec((DenseSpec(4, 3, 0, relu),), get_loss("softmax_cross_entropy"))
 run = network.make_trainer(spec, RULES["adam"].stages[0], np.dtype("float32"), 2)
 buffers = [np.zeros(15, "float32") for _ in range(3)]
 run(buffers, None, np.ones((2, 4), "float32"), np.array([0, 1]), np.arange(2), 2, np.ones((1, 2, 10), "float32"), 0.0)
-adam = network.compiled_pass(RULES["adam"].stages[0], np.dtype("float32"))
-codes = [*engine.parts(np.dtype("float32")).values(), adam]
+codes = [*run._parts.values(), *run._activations[0]]
+codes.append(network.compiled_pass(RULES["adam"].stages[0], np.dtype("float32")))
 print(json.dumps([code.cache_hits for code in codes]))
 """
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._c import ffi, lib
-from .network import ACTIVATION_CODES, LOSS_CODES, Array, NetworkSpec
+from ..elements import ACTIVATIONS, LOSSES, Activation, Loss
+from .network import Array, DenseSpec, NetworkSpec
 from .threads import is_forked_child
 
 __all__ = ["CTrainer"]
@@ -30,12 +31,17 @@ class CTrainer:
         C's name of the dtype, and the ending of its functions.
     threads, level
         As the C library takes them.
+
+    Raises
+    ------
+    ValueError
+        The library has no body for an activation or for the loss: they are a user's own.
     """
 
     def __init__(self, network: NetworkSpec, handle: Any, real: str, suffix: str, threads: int, level: int) -> None:
         self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
         self._network = ffi.new(
-            "fastopt_network *", [self._layers, len(network.layers), LOSS_CODES[network.loss], network.kink]
+            "fastopt_network *", [self._layers, _loss(network.loss), len(network.layers), network.kink]
         )
         self._handle, self._real, self._threads, self._level = handle, real, threads, level
         self._train = getattr(lib, f"fastopt_train_{suffix}")
@@ -94,5 +100,24 @@ class CTrainer:
         return address + -int(ffi.cast("uintptr_t", address)) % _ALIGNMENT
 
 
-def _layer(layer: Any) -> tuple[int, int, int, int]:
-    return layer.inputs, layer.outputs, layer.offset, ACTIVATION_CODES[layer.activation]
+def _layer(layer: DenseSpec) -> tuple[int, int, int, Any]:
+    return layer.inputs, layer.outputs, layer.offset, _activation(layer.activation)
+
+
+def _activation(activation: Activation) -> Any:
+    if ACTIVATIONS.get(activation.name) is not activation:
+        raise _no_body("activation", activation.name, ACTIVATIONS)
+    return lib.fastopt_find_activation(activation.name.encode())
+
+
+def _loss(loss: Loss) -> Any:
+    if LOSSES.get(loss.name) is not loss:
+        raise _no_body("loss", loss.name, LOSSES)
+    return lib.fastopt_find_loss(loss.name.encode())
+
+
+def _no_body(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    return ValueError(
+        f"the C backend has no body for {kind} {name}; it has {', '.join(known)}. "
+        f"Use the numba backend for {kind} functions of your own: pip install numba"
+    )

@@ -6,6 +6,7 @@ word of the vocabulary, is a scalar function itself and treated in the same way.
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -95,7 +96,8 @@ def _identity_of_value(value: Any) -> object:
 
 
 def _names(code: Any) -> Iterator[str]:
-    yield from code.co_names
+    """Return the global names that the code reads: those of attributes are among `co_names` too."""
+    return (step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
 
 
 def _is_hashable(value: Any) -> bool:

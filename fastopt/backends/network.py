@@ -13,12 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATION_CODES", "LOSS_CODES", "DenseSpec", "NetworkSpec", "Trainer"]
+from ..elements import Activation, Loss
+
+__all__ = ["DenseSpec", "NetworkSpec", "Trainer"]
 
 Array = NDArray[Any]
-
-ACTIVATION_CODES = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
-LOSS_CODES = {"softmax_cross_entropy": 0, "binary_cross_entropy": 1, "mean_squared_error": 2}
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class DenseSpec:
     inputs: int
     outputs: int
     offset: int
-    activation: str
+    activation: Activation
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class NetworkSpec:
     """The layers, first to last, the loss, and the subgradient of relu and leaky_relu at zero."""
 
     layers: tuple[DenseSpec, ...]
-    loss: str
+    loss: Loss
     kink: float = 0.0
 
     @property

@@ -36,25 +36,25 @@ class Layer:
     activation: Activation
     kink: float = 0.0
 
-    def forward(self, inputs: NDArray[Any], outputs: NDArray[Any], scratch: NDArray[Any]) -> None:
-        """Write f(inputs·W + b) into `outputs`."""
-        np.matmul(inputs, self.weight, out=outputs)
-        np.add(outputs, self.bias, out=outputs)
-        self.activation.forward(outputs, scratch, self.kink)
+    def forward(self, inputs: NDArray[Any], weighted: NDArray[Any], outputs: NDArray[Any]) -> None:
+        """Write inputs·W + b into `weighted` and f of it into `outputs`, which may be the same array."""
+        np.matmul(inputs, self.weight, out=weighted)
+        np.add(weighted, self.bias, out=weighted)
+        self.activation.forward(weighted, outputs)
 
     def backward(
         self,
         inputs: NDArray[Any],
+        weighted: NDArray[Any],
         outputs: NDArray[Any],
         delta: NDArray[Any],
-        scratch: NDArray[Any],
         input_delta: NDArray[Any] | None,
     ) -> None:
         """Overwrite the gradients of W and b, and `input_delta` unless it is None.
 
         On entry `delta` is the derivative of the loss by `outputs`, on return the derivative by inputs·W + b.
         """
-        self.activation.backward(delta, outputs, scratch, self.kink)
+        self.activation.backward(delta, weighted, outputs, self.kink)
         np.matmul(inputs.T, delta, out=self.weight_gradient)
         np.sum(delta, axis=0, out=self.bias_gradient)
         if input_delta is not None:

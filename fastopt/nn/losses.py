@@ -5,17 +5,19 @@ The cross-entropies take logits, so that no finite output can overflow: an expon
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import unknown_name
-from .activations import sigmoid_in_place, smallest_exponent
+from .. import elements
+from .arrays import exp_of, on_arrays, row_blocks, sigmoid_of
 from .checks import as_real, convert
 
-__all__ = ["LOSSES", "BinaryCrossEntropy", "Loss", "LossScratch", "MeanSquaredError", "SoftmaxCrossEntropy", "get_loss"]
+__all__ = ["LOSSES", "Loss", "LossOfProbabilities", "LossOfValues", "LossScratch", "SoftmaxCrossEntropy", "get_loss"]
 
 Array = NDArray[Any]
 
@@ -24,7 +26,6 @@ class LossScratch:
     """Memory that a loss works in, for up to `max_batch` rows of `n_outputs` numbers."""
 
     def __init__(self, max_batch: int, n_outputs: int, dtype: np.dtype[Any]) -> None:
-        self.elements = np.empty((max_batch, n_outputs), dtype)
         self.flags = np.empty((2, max_batch, n_outputs), np.bool_)
         self.row_flags = np.empty(max_batch, np.bool_)
         self.rows = np.empty((2, max_batch), dtype)
@@ -42,19 +43,22 @@ class LossScratch:
 class Loss(ABC):
     """A loss over outputs of shape (b, n_outputs), the same for every batch size since it is a mean.
 
+    Made by :func:`get_loss`.
+
     Attributes
     ----------
-    name
-        What configurations and error messages call it.
-    equation
-        The loss in mathematical notation: z the outputs, y the targets, b rows, k outputs.
-    from_logits
+    element : fastopt.elements.Loss
+        What it consists of.
+    name, equation : str
+        Those of `element`.
+    from_logits : bool
         Whether the outputs are logits, which a network gives only without an output activation.
     """
 
-    name: ClassVar[str]
-    equation: ClassVar[str]
-    from_logits: ClassVar[bool]
+    from_logits: bool
+
+    def __init__(self, element: elements.Loss) -> None:
+        self.element, self.name, self.equation = element, element.name, element.equation
 
     @abstractmethod
     def check_targets(self, targets: object, n_outputs: int, dtype: np.dtype[Any]) -> Array:
@@ -107,8 +111,6 @@ class SoftmaxCrossEntropy(Loss):
     array([[ 1., -1.]])
     """
 
-    name = "softmax_cross_entropy"
-    equation = "1/b · Σᵢ (log Σⱼ exp(zᵢⱼ) − zᵢ,yᵢ)"
     from_logits = True
 
     def check_targets(self, targets: object, n_outputs: int, dtype: np.dtype[Any]) -> Array:
@@ -148,8 +150,38 @@ class SoftmaxCrossEntropy(Loss):
         return result
 
 
-class BinaryCrossEntropy(Loss):
-    """Cross-entropy of the sigmoid of logits z with targets y in [0, 1], the mean over all outputs.
+class _ElementLoss(Loss):
+    """The mean of a scalar function of outputs z and targets y over all outputs."""
+
+    element: elements.ElementLoss
+
+    def __init__(self, element: elements.ElementLoss) -> None:
+        super().__init__(element)
+        shared = element.intermediate
+        self._value, self._slope = on_arrays(element.value), on_arrays(element.slope)
+        self._names = tuple(inspect.signature(element.value).parameters)
+        self._shared = (shared.__name__, on_arrays(shared)) if shared else None
+
+    def loss_and_gradient(
+        self, outputs: Array, targets: Array, gradient_out: Array, scratch: LossScratch | None = None
+    ) -> float:
+        total, share = 0.0, 1.0 / outputs.size
+        for part in row_blocks(outputs):
+            given = {"z": outputs[part], "y": self._rows(targets[part], outputs)}
+            if self._shared:
+                name, function = self._shared
+                given[name] = function(**given)
+            total += float(np.sum(self._value(**{name: given[name].astype(np.float64) for name in self._names})))
+            gradient_out[part] = self._slope(**given) * share
+        return total / outputs.size
+
+    def _rows(self, targets: Array, outputs: Array) -> Array:
+        """Return a target for each output."""
+        return targets
+
+
+class LossOfProbabilities(_ElementLoss):
+    """A loss between probabilities of which the outputs are the logits, and targets in [0, 1].
 
     Examples
     --------
@@ -162,8 +194,6 @@ class BinaryCrossEntropy(Loss):
            [ 0.5 ]])
     """
 
-    name = "binary_cross_entropy"
-    equation = "1/(b·k) · Σ (max(z, 0) − y·z + log(1 + exp(−|z|)))"
     from_logits = True
 
     def check_targets(self, targets: object, n_outputs: int, dtype: np.dtype[Any]) -> Array:
@@ -176,27 +206,6 @@ class BinaryCrossEntropy(Loss):
                 f"since {self.name} takes probabilities"
             )
         return array
-
-    def loss_and_gradient(
-        self, outputs: Array, targets: Array, gradient_out: Array, scratch: LossScratch | None = None
-    ) -> float:
-        scratch = scratch or LossScratch.like(outputs)
-        work = scratch.elements[: len(outputs)]
-        np.abs(outputs, out=work)
-        np.negative(work, out=work)
-        np.maximum(work, smallest_exponent(work.dtype), out=work)
-        np.log1p(np.exp(work, out=work), out=work)
-        total = float(np.sum(work, dtype=np.float64))
-        # max(z, 0) − y·z is z times (1 where z > 0, else 0) − y: one product, which cannot overflow.
-        np.greater(outputs, 0.0, out=work)
-        np.subtract(work, targets, out=work)
-        np.multiply(work, outputs, out=work)
-        total += float(np.sum(work, dtype=np.float64))
-        np.copyto(gradient_out, outputs)
-        sigmoid_in_place(gradient_out, work)
-        np.subtract(gradient_out, targets, out=gradient_out)
-        np.multiply(gradient_out, 1.0 / outputs.size, out=gradient_out)
-        return total / outputs.size
 
     def correct(self, outputs: Array, targets: Array, scratch: LossScratch | None = None) -> int:
         """Return how many rows have every output on the right side of probability 1/2."""
@@ -214,13 +223,11 @@ class BinaryCrossEntropy(Loss):
 
     def probabilities(self, outputs: Array) -> Array:
         """Return the sigmoid of each output."""
-        result = outputs.copy()
-        sigmoid_in_place(result, np.empty_like(result))
-        return _squeeze(result)
+        return _squeeze(sigmoid_of(outputs))
 
 
-class MeanSquaredError(Loss):
-    """Mean of (z − y)² over all outputs.
+class LossOfValues(_ElementLoss):
+    """A loss between values.
 
     Class indices stand for one-hot rows when there are several outputs. Targets that are one-hot throughout are kept as
     class indices, which gives the same loss, and an accuracy.
@@ -232,8 +239,6 @@ class MeanSquaredError(Loss):
     2.0
     """
 
-    name = "mean_squared_error"
-    equation = "1/(b·k) · Σ (z − y)²"
     from_logits = False
 
     def check_targets(self, targets: object, n_outputs: int, dtype: np.dtype[Any]) -> Array:
@@ -242,19 +247,6 @@ class MeanSquaredError(Loss):
             return _class_indices(array, n_outputs)
         array = convert("y", _matrix(array, n_outputs), dtype)
         return _argmax(array) if _is_one_hot(array) else array
-
-    def loss_and_gradient(
-        self, outputs: Array, targets: Array, gradient_out: Array, scratch: LossScratch | None = None
-    ) -> float:
-        if targets.ndim == 1:
-            scratch = scratch or LossScratch.like(outputs)
-            np.copyto(gradient_out, outputs)
-            _subtract_at(gradient_out, _target_index(targets, scratch), 1.0, scratch.rows[0, : len(outputs)])
-        else:
-            np.subtract(outputs, targets, out=gradient_out)
-        total = float(np.einsum("ij,ij->", gradient_out, gradient_out, dtype=np.float64))
-        np.multiply(gradient_out, 2.0 / outputs.size, out=gradient_out)
-        return total / outputs.size
 
     def counts_correct(self, targets: Array) -> bool:
         """Return whether the targets are class indices."""
@@ -276,29 +268,35 @@ class MeanSquaredError(Loss):
             "softmax_cross_entropy or binary_cross_entropy, so use predict instead"
         )
 
+    def _rows(self, targets: Array, outputs: Array) -> Array:
+        if targets.ndim > 1:
+            return targets
+        one_hot: Array = (targets[:, None] == np.arange(outputs.shape[1])).astype(outputs.dtype)
+        return one_hot
 
-LOSSES: dict[str, Loss] = {
-    loss.name: loss for loss in (BinaryCrossEntropy(), MeanSquaredError(), SoftmaxCrossEntropy())
-}
-"""Name to loss."""
+
+@cache
+def _of(element: elements.Loss) -> Loss:
+    if isinstance(element, elements.RowLoss):
+        return SoftmaxCrossEntropy(element)
+    return LossOfProbabilities(element) if element.probabilities else LossOfValues(element)
 
 
-def get_loss(name: str) -> Loss:
-    """Return the loss of that name.
+def get_loss(name: str | elements.Loss) -> Loss:
+    """Return the loss of that name, or of ``file.py:name``, or of those scalar functions.
 
-    Raises
-    ------
-    ValueError
-        There is none of that name; the message gives the nearest one.
+    Raises what :func:`fastopt.elements.get_loss` raises.
 
     Examples
     --------
     >>> get_loss("mean_squared_error")
-    <loss mean_squared_error: 1/(b·k) · Σ (z − y)²>
+    <loss mean_squared_error: (z − y)²>
     """
-    if name not in LOSSES:
-        raise unknown_name("loss", name, LOSSES)
-    return LOSSES[name]
+    return _of(elements.get_loss(name))
+
+
+LOSSES: dict[str, Loss] = {name: get_loss(name) for name in elements.LOSSES}
+"""Name to loss."""
 
 
 def _class_indices(array: Array, n_outputs: int) -> Array:
@@ -355,8 +353,8 @@ def _exp_below(outputs: Array, top: Array, out: Array) -> None:
     """Write exp(outputs − top) into `out`, where top is the largest of each row."""
     with np.errstate(over="ignore"):  # a difference beyond the largest number is −inf, and then the smallest exponent
         np.subtract(outputs, top[:, None], out=out)
-    np.maximum(out, smallest_exponent(out.dtype), out=out)
-    np.exp(out, out=out)
+    for part in row_blocks(out):
+        out[part] = exp_of(out[part])
 
 
 def _count_argmax(outputs: Array, targets: Array, scratch: LossScratch) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import elements
 from .._errors import unknown_name, whole_number
 from ..buffers import DTYPES, Layout, aligned_zeros
 from .activations import Activation, get_activation
@@ -25,6 +26,7 @@ from .workspace import Workspace
 __all__ = ["Network"]
 
 _INFERENCE_BATCH = 1024
+_ONE_ACTIVATION = (str, elements.Activation)
 
 
 class Network:
@@ -48,9 +50,9 @@ class Network:
         self,
         sizes: Sequence[int],
         *,
-        activation: str | Sequence[str] = "relu",
-        output_activation: str = "identity",
-        loss: str = "softmax_cross_entropy",
+        activation: str | elements.Activation | Sequence[str | elements.Activation] = "relu",
+        output_activation: str | elements.Activation = "identity",
+        loss: str | elements.Loss = "softmax_cross_entropy",
         init: str = "he",
         seed: int = 0,
         dtype: str = "float32",
@@ -60,10 +62,10 @@ class Network:
         self.dtype = _check_dtype(dtype)
         self.loss = get_loss(loss)
         activations = _check_activations(activation, output_activation, len(self.sizes) - 2)
-        _check_outputs(self.loss, output_activation, self.sizes[-1])
+        _check_outputs(self.loss, activations[-1], self.sizes[-1])
         self.config: dict[str, Any] = {
             "sizes": list(self.sizes),
-            "activation": activation if isinstance(activation, str) else list(activation),
+            "activation": activation if isinstance(activation, _ONE_ACTIVATION) else list(activation),
             "output_activation": output_activation,
             "loss": loss,
             "init": init,
@@ -76,7 +78,7 @@ class Network:
         self._gradients = aligned_zeros(self.layout.size, self.dtype)
         self._views = self.layout.views(self._parameters)
         self.layers = self._make_layers(activations)
-        self.workspace = Workspace(self.sizes, self.dtype)
+        self.workspace = Workspace(self.sizes, self.dtype, [f.element.keeps_input for f in activations])
         self._initialise()
 
     @classmethod
@@ -229,7 +231,7 @@ class Network:
         inputs = workspace.inputs[:batch]
         for number, layer in enumerate(self.layers):
             outputs = workspace.outputs[number][:batch]
-            layer.forward(inputs, outputs, workspace.scratch(number, batch))
+            layer.forward(inputs, workspace.weighted[number][:batch], outputs)
             inputs = outputs
         return inputs
 
@@ -239,9 +241,9 @@ class Network:
             inputs = workspace.outputs[number - 1] if number else workspace.inputs
             self.layers[number].backward(
                 inputs[:batch],
+                workspace.weighted[number][:batch],
                 workspace.outputs[number][:batch],
                 workspace.deltas[number][:batch],
-                workspace.scratch(number, batch),
                 workspace.deltas[number - 1][:batch] if number else None,
             )
 
@@ -332,22 +334,26 @@ def _check_kink(kink: Any) -> float:
     return number
 
 
-def _check_activations(hidden: str | Sequence[str], output: str, n_hidden: int) -> tuple[Activation, ...]:
-    names = [hidden] * n_hidden if isinstance(hidden, str) else list(hidden)
+def _check_activations(
+    hidden: str | elements.Activation | Sequence[str | elements.Activation],
+    output: str | elements.Activation,
+    n_hidden: int,
+) -> tuple[Activation, ...]:
+    names = [hidden] * n_hidden if isinstance(hidden, _ONE_ACTIVATION) else list(hidden)
     if len(names) != n_hidden:
         raise ValueError(
             f"activation: got {len(names)} names, expected {n_hidden}, one for each hidden layer; "
             "the last layer's is output_activation"
         )
-    if isinstance(hidden, str):
-        get_activation(hidden)  # a wrong name is an error even if there is no hidden layer
+    if isinstance(hidden, _ONE_ACTIVATION):
+        get_activation(hidden)  # a wrong name is an error without hidden layers too
     return tuple(get_activation(name) for name in (*names, output))
 
 
-def _check_outputs(loss: Loss, output_activation: str, n_outputs: int) -> None:
-    if loss.from_logits and output_activation != "identity":
+def _check_outputs(loss: Loss, output_activation: Activation, n_outputs: int) -> None:
+    if loss.from_logits and not output_activation.element.is_identity:
         raise ValueError(
-            f"output_activation: got {output_activation!r}, expected 'identity', since {loss.name} works from logits, "
+            f"output_activation: got {output_activation.name!r}, expected 'identity', since {loss.name} works from logits, "
             "which cannot overflow; predict_probabilities returns the probabilities"
         )
     if loss.name == "softmax_cross_entropy" and n_outputs < 2:

@@ -5,6 +5,7 @@ It is allocated for the largest batch so far: a batch of that size or smaller al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ class Workspace:
         The batch's targets, in the form that the loss's `check_targets` returns.
     outputs
         The outputs of each layer, of shape (capacity, n_out) each.
+    weighted
+        The weighted sums that each layer's activation is applied to: arrays of their own where `kept` says so, else those
+        of `outputs`.
     deltas
         The derivatives of the loss by the outputs, of the same shapes.
     loss_scratch
@@ -47,9 +51,10 @@ class Workspace:
     array([0, 0])
     """
 
-    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], kept: Sequence[bool] | None = None) -> None:
         self.sizes = sizes
         self.dtype = dtype
+        self._kept = [False] * (len(sizes) - 1) if kept is None else kept
         self.targets: NDArray[Any] = np.empty(0, np.intp)
         self._allocate(0)
 
@@ -84,16 +89,13 @@ class Workspace:
         np.take(targets, rows, axis=0, out=self.targets[:batch], mode="clip")
         return batch
 
-    def scratch(self, layer: int, batch: int) -> NDArray[Any]:
-        """Return temporary memory of the shape of that layer's outputs; all layers share it."""
-        width = self.sizes[layer + 1]
-        return self._scratch[: batch * width].reshape(batch, width)
-
     def _allocate(self, capacity: int) -> None:
         widths = self.sizes[1:]
         self.capacity = capacity
         self.inputs = np.empty((capacity, self.sizes[0]), self.dtype)
         self.outputs = [np.empty((capacity, width), self.dtype) for width in widths]
         self.deltas = [np.empty((capacity, width), self.dtype) for width in widths]
-        self._scratch = np.empty(capacity * max(widths), self.dtype)
+        self.weighted = [
+            np.empty_like(outputs) if kept else outputs for outputs, kept in zip(self.outputs, self._kept, strict=True)
+        ]
         self.loss_scratch = LossScratch(capacity, widths[-1], self.dtype)

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, Protocol
 
 from .._errors import unknown_name, whole_number
-from ..rules.user_file import names_a_file
+from .._user_file import is_in_file
 
 __all__ = ["Choice", "Each", "Flag", "Number", "Option", "Text", "Values", "Whole", "setting"]
 
@@ -132,7 +132,7 @@ class Choice:
         return text
 
     def check(self, name: str, value: object) -> str:
-        if isinstance(value, str) and (value in self.names or (self.own and names_a_file(value))):
+        if isinstance(value, str) and (value in self.names or (self.own and is_in_file(value))):
             return value
         error = unknown_name(self.kind, value, self.names)
         raise error if name == self.kind else ValueError(f"{name}: {error}")

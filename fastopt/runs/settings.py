@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .._errors import unknown_name
+from .._user_file import is_in_file
 from ..backends import BACKENDS
 from ..buffers import DTYPES
 from ..data import Dataset
 from ..nn import ACTIVATIONS, INITIALISERS, LOSSES
 from ..optim import Optimizer
 from ..rules import RULES, Rule, get_rule
-from ..rules.user_file import load_rule, names_a_file
+from ..rules.user_file import load_rule
 from ..schedules import SCHEDULES
 from ..train import MLP, SAMPLING
 from .options import Choice, Each, Flag, Number, Option, Text, Whole, setting
@@ -192,7 +193,7 @@ class Settings:
 
 def find_rule(name: str) -> Rule:
     """Return a built-in rule by its name, or one of the user's own by ``FILE.py:NAME``."""
-    return load_rule(name) if names_a_file(name) else get_rule(name)
+    return load_rule(name) if is_in_file(name) else get_rule(name)
 
 
 def _outputs(loss: str, data: Dataset) -> int:

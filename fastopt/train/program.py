@@ -173,5 +173,5 @@ def _network(model: Network) -> NetworkSpec:
     for number, layer in enumerate(model.layers):
         n_in, n_out = layer.weight.shape
         offset = model.layout.segments[2 * number].offset
-        layers.append(DenseSpec(n_in, n_out, offset, layer.activation.name))
-    return NetworkSpec(tuple(layers), model.loss.name, model.config["kink"])
+        layers.append(DenseSpec(n_in, n_out, offset, layer.activation.element))
+    return NetworkSpec(tuple(layers), model.loss.element, model.config["kink"])

@@ -3,6 +3,7 @@
 It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
+from .elements import elements_source, elements_table
 from .functions import Functions, TranslationError
 from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
 from .single_file import expanded
@@ -16,6 +17,8 @@ __all__ = [
     "TranslationError",
     "built_in_sweeps",
     "constants_source",
+    "elements_source",
+    "elements_table",
     "expanded",
     "is_built_in",
     "listing_source",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, TypeGuard
 
@@ -42,9 +42,17 @@ _ADVICE: dict[Any, str] = {
 
 
 class Functions:
-    """C functions, each with those that it calls in front of it."""
+    """C functions, each with those that it calls in front of it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    words
+        Further functions that may be called, and what is called in C in the place of each: a function to translate, or
+        the name of one that C has.
+    """
+
+    def __init__(self, words: Mapping[Callable[..., Any], Callable[..., Any] | str] | None = None) -> None:
+        self.words = dict(words or {})
         self._names: dict[tuple[Callable[..., Any], int | None], str] = {}
         self._unfinished: set[str] = set()
         self._truths: set[str] = set()
@@ -79,6 +87,10 @@ class Functions:
                 self._truths.add(name)
         return self._names[key]
 
+    def in_place_of(self, called: Any) -> Any:
+        """Return what is called in the place of a function: another one, the name of one in C, or itself."""
+        return next((other for word, other in self.words.items() if word is called), called)
+
     def is_unfinished(self, name: str) -> bool:
         """Return whether a function is being translated."""
         return name in self._unfinished
@@ -109,10 +121,12 @@ class _Translation:
         if not isinstance(last, ast.Return) or last.value is None:
             raise self._error(last, "a function ends with the return of its result")
         body += self._return(last.value)
+        used = {node.id for statement in self._tree.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        unused = [f"(void){_variable(name)};" for name in self._parameters if name not in used]
         outputs = [f"REAL *result_{name}" for name in self._results or ()]
         parameters = ", ".join([*(f"REAL {_variable(name)}" for name in self._parameters), *outputs]) or "void"
         kind = "void" if self._results is not None else "int" if self.returns_truth else "REAL"
-        lines = "\n".join(f"    {line}" for line in body)
+        lines = "\n".join(f"    {line}" for line in (*unused, *body))
         return f"INLINE {kind} NAMED({self._name})({parameters})\n{{\n{lines}\n}}\n"
 
     def _statement(self, statement: ast.stmt) -> list[str]:
@@ -240,7 +254,7 @@ class _Translation:
             case ast.IfExp(body=a, orelse=b):
                 return self._is_truth(a) and self._is_truth(b)
             case ast.Call(func=function):
-                called = self._object(function)
+                called = self._functions.in_place_of(self._object(function))
                 if _is_function(called):
                     return self._functions.is_truth(self._name_of(node, called))
         return False
@@ -252,9 +266,14 @@ class _Translation:
 
     def _call(self, node: ast.Call) -> str:
         called = self._object(node.func)
+        given = self._functions.in_place_of(called)
         if called is vocabulary.where:
             condition, a, b = self._bound(node, called)
-            return f"({self._truth(condition)} ? {self._number(a)} : {self._number(b)})"
+            choice = self._truth(condition), self._number(a), self._number(b)
+            return "({} ? {} : {})".format(*choice) if given is called else f"{given}({', '.join(choice)})"
+        if isinstance(given, str):
+            return f"{given}({', '.join(self._arguments(node, called))})"
+        called = given
         macro = next((macro for word, macro in _MACROS.items() if word is called), None)
         if macro:
             return f"{macro}({', '.join(self._arguments(node, called))})"

@@ -1,21 +1,21 @@
-"""Biases and activations behind a product, and the activations' derivatives, in place.
+"""Biases and activations after a product, and the activations' derivatives.
 
 Each activation has kernels of its own, so that no thread chooses. The operations are those of the CPU's backends.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ...elements import Activation
+from ..elements import arguments, does_not_compile
 from . import shim
-from .exp import sigmoid_for, tanh_for
-from .shim import cuda, from_dtype, inlined, types
-from .words import fma, strict_arithmetic
+from .elements import generated, scalar
+from .shim import from_dtype, types
 
 __all__ = [
     "BLOCK",
@@ -30,43 +30,49 @@ __all__ = [
 BLOCK = 256
 """The most threads of a block."""
 
-LEAKY_SLOPE = 0.01
-
-uint64 = np.uint64
 Function = Callable[..., Any]
 
+_ACTIVATE = """\
+def activate(z, a, bias, columns):
+    strict_arithmetic()
+    j = uint64(cuda.blockIdx.y) * uint64(cuda.blockDim.x) + uint64(cuda.threadIdx.x)
+    if j < columns:
+        i = uint64(cuda.blockIdx.x) * columns + j
+        weighted = z[i] + bias[j]
+        {keep}
+        a[i] = same_dtype(value(weighted), z[i])
+"""
+_DERIVE = """\
+def derive(d, z, a, size):
+    strict_arithmetic()
+    i = uint64(cuda.blockIdx.x) * uint64(cuda.blockDim.x) + uint64(cuda.threadIdx.x)
+    if i < size:
+        d[i] = d[i] * same_dtype(slope({arguments}), d[i])
+"""
 
-def activate_function(dtype: np.dtype[Any], activation: str) -> Function:
-    """Return the kernel z[i, j] ← f(z[i, j] + bias[j]): a row of z for each x of the grid, its columns along y."""
-    f = _activation(dtype, activation)
 
-    def activate(z, bias, columns):  # type: ignore[no-untyped-def]
-        strict_arithmetic()
-        j = uint64(cuda.blockIdx.y) * uint64(cuda.blockDim.x) + uint64(cuda.threadIdx.x)
-        if j < columns:
-            i = uint64(cuda.blockIdx.x) * columns + j
-            z[i] = f(z[i] + bias[j])
+def activate_function(dtype: np.dtype[Any], activation: Activation) -> Function:
+    """Return the kernel a[i, j] ← f(z[i, j] + bias[j]): a row of z for each x of the grid, its columns along y.
 
-    return activate
+    a may be z, unless the activation keeps its input: then z[i, j] + bias[j] takes the place of z.
+    """
+    keep = "z[i] = weighted" if activation.keeps_input else "pass"
+    value = scalar(dtype)(activation.value)
+    function: Function = generated(activation, "activate", _ACTIVATE.format(keep=keep), value=value)
+    return function
 
 
 def activate_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Return the types of the kernel's arguments."""
-    array = types.Array(from_dtype(dtype), 1, "C")
-    return array, array, types.uint64
+    return *[types.Array(from_dtype(dtype), 1, "C")] * 3, types.uint64
 
 
-def derive_function(dtype: np.dtype[Any], activation: str, kink: float) -> Function:
-    """Return the kernel d[i] ← d[i] · f', where f' follows from the outputs a."""
-    f = _derivative(dtype, activation, kink)
-
-    def derive(d, a, size):  # type: ignore[no-untyped-def]
-        strict_arithmetic()
-        i = uint64(cuda.blockIdx.x) * uint64(cuda.blockDim.x) + uint64(cuda.threadIdx.x)
-        if i < size:
-            d[i] = f(d[i], a[i])
-
-    return derive
+def derive_function(dtype: np.dtype[Any], activation: Activation, kink: float) -> Function:
+    """Return the kernel d[i] ← d[i] · f′, from weighted sums z and outputs a."""
+    source = _DERIVE.format(arguments=arguments(activation.slope, z="z[i]", a="a[i]"))
+    at_zero, slope = dtype.type(activation.slope_at_zero(kink)), scalar(dtype)(activation.slope)
+    function: Function = generated(activation, "derive", source, slope=slope, at_zero=at_zero)
+    return function
 
 
 def derive_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
@@ -75,49 +81,18 @@ def derive_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 
 @cache
-def activate_kernel(dtype: np.dtype[Any], activation: str) -> Any:
-    """Return the kernel, compiled."""
-    return shim.kernel(activate_function(dtype, activation), activate_signature(dtype), (BLOCK,))
+def activate_kernel(dtype: np.dtype[Any], activation: Activation) -> Any:
+    """Return the kernel, compiled. Raises TypeError if it cannot be."""
+    try:
+        return shim.kernel(activate_function(dtype, activation), activate_signature(dtype), (BLOCK,))
+    except shim.TYPING_ERRORS as error:
+        raise does_not_compile(activation, dtype, error) from None
 
 
 @cache
-def derive_kernel(dtype: np.dtype[Any], activation: str, kink: float) -> Any:
-    """Return the kernel, compiled."""
-    return shim.kernel(derive_function(dtype, activation, kink), derive_signature(dtype), (BLOCK,))
-
-
-def _activation(dtype: np.dtype[Any], name: str) -> Function:
-    zero, slope = dtype.type(0), dtype.type(LEAKY_SLOPE)
-
-    def identity(z: Any) -> Any:
-        return z
-
-    def relu(z: Any) -> Any:
-        # A zero of either sign becomes +0 and a negative number -0, from which the derivative can tell them apart.
-        return z if z > zero else -zero if z < zero else z + zero
-
-    def leaky_relu(z: Any) -> Any:
-        return z if z > zero else slope * z
-
-    if name in ("sigmoid", "tanh"):
-        return sigmoid_for(dtype) if name == "sigmoid" else tanh_for(dtype)
-    return inlined({"identity": identity, "relu": relu, "leaky_relu": leaky_relu}[name])
-
-
-def _derivative(dtype: np.dtype[Any], name: str, kink: float) -> Function:
-    zero, one, slope, at_zero = map(dtype.type, (0.0, 1.0, LEAKY_SLOPE, kink))
-    leaky_at_zero = dtype.type(LEAKY_SLOPE + kink * (1.0 - LEAKY_SLOPE))
-
-    def relu(d: Any, a: Any) -> Any:
-        return d * (one if a > zero else zero if math.copysign(one, a) < zero else at_zero)
-
-    def leaky_relu(d: Any, a: Any) -> Any:
-        return d * (one if a > zero else slope if a < zero else leaky_at_zero)
-
-    def sigmoid(d: Any, a: Any) -> Any:
-        return d * (a * (one - a))
-
-    def tanh(d: Any, a: Any) -> Any:
-        return d * fma(-a, a, one)
-
-    return inlined({"relu": relu, "leaky_relu": leaky_relu, "sigmoid": sigmoid, "tanh": tanh}[name])
+def derive_kernel(dtype: np.dtype[Any], activation: Activation, kink: float) -> Any:
+    """Return the kernel, compiled. Raises TypeError if it cannot be."""
+    try:
+        return shim.kernel(derive_function(dtype, activation, kink), derive_signature(dtype), (BLOCK,))
+    except shim.TYPING_ERRORS as error:
+        raise does_not_compile(activation, dtype, error) from None

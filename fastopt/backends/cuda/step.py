@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...elements import RowLoss
 from ..network import NetworkSpec
 from . import activations, gather, losses, shim, sums
 from .products import make_products
@@ -70,7 +71,7 @@ class Step:
         self._close = sums.close_kernel(dtype)
         self._activate = [activations.activate_kernel(dtype, layer.activation) for layer in network.layers]
         self._derive = [
-            None if layer.activation == "identity" else activations.derive_kernel(dtype, layer.activation, network.kink)
+            None if layer.activation.is_identity else activations.derive_kernel(dtype, layer.activation, network.kink)
             for layer in network.layers
         ]
         self.capacity = 0
@@ -82,6 +83,10 @@ class Step:
         layers = self._network.layers
         self._inputs = shim.empty(batch * layers[0].inputs, self._dtype)
         self._outputs = [shim.empty(batch * layer.outputs, self._dtype) for layer in layers]
+        self._weighted = [
+            shim.empty(batch * layer.outputs, self._dtype) if layer.activation.keeps_input else outputs
+            for layer, outputs in zip(layers, self._outputs, strict=True)
+        ]
         self._deltas = [shim.empty(batch * layer.outputs, self._dtype) for layer in layers]
         self._losses = shim.empty(batch, np.dtype(np.float64))
         self._right = shim.empty(batch, np.dtype(np.int64))
@@ -112,18 +117,18 @@ class Step:
         numbers = np.uint64(batch), np.uint64(columns)
         self._gather[grid, block, self._stream](tables.inputs, tables.rows, tables.position, *numbers, self._inputs)
         inputs = self._inputs
-        for layer, outputs, activate in zip(self._network.layers, self._outputs, self._activate, strict=True):
+        layers = zip(self._network.layers, self._weighted, self._outputs, self._activate, strict=True)
+        for layer, weighted, outputs, activate in layers:
             weights, biases = _slices(parameters, layer)
-            self._multiply(outputs, inputs, weights, (count, layer.outputs, layer.inputs))
+            self._multiply(weighted, inputs, weights, (count, layer.outputs, layer.inputs))
             grid, block = _rows_and_columns(count, layer.outputs, activations.BLOCK)
-            activate[grid, block, self._stream](outputs, biases, np.uint64(layer.outputs))
+            activate[grid, block, self._stream](weighted, outputs, biases, np.uint64(layer.outputs))
             inputs = outputs
 
     def _lose(self, tables: Tables, count: int, batch: int, labels: bool) -> None:
         loss, outputs = self._network.loss, self._network.layers[-1].outputs
-        kind = losses.LABELLED if loss == "mean_squared_error" and labels else loss
-        kernel = losses.loss_kernel(self._dtype, kind)
-        mean_over = count if loss == "softmax_cross_entropy" else count * outputs
+        kernel = losses.loss_kernel(self._dtype, loss, labels)
+        mean_over = count if isinstance(loss, RowLoss) else count * outputs
         kernel[-(-count // losses.BLOCK), losses.BLOCK, self._stream](
             self._outputs[-1],
             self._deltas[-1],
@@ -170,7 +175,8 @@ class Step:
         derive, size = self._derive[index], count * self._network.layers[index].outputs
         if derive is not None:
             block = activations.BLOCK
-            derive[-(-size // block), block, self._stream](self._deltas[index], self._outputs[index], np.uint64(size))
+            arrays = self._deltas[index], self._weighted[index], self._outputs[index]
+            derive[-(-size // block), block, self._stream](*arrays, np.uint64(size))
 
 
 def _rows_and_columns(rows: int, columns: int, most: int) -> tuple[tuple[int, int], int]:

@@ -10,11 +10,9 @@ from numba import prange, types
 from numba.np.numpy_support import from_dtype
 
 from ... import _constants
-from .. import polynomials
 from .decorators import inlined, kernel
 from .digest import digest_of
-from .layers import add_range, derive_range, forward_range, gradient_range
-from .losses import loss_range
+from .layers import add_range, forward_range, gradient_range
 from .memory import call_part, data_address
 from .part import part
 from .steps import Call, work
@@ -23,10 +21,8 @@ __all__ = ["launch", "parts"]
 
 _SOURCES = (
     "decorators",
-    "exp",
     "intrinsics",
     "layers",
-    "losses",
     "memory",
     "part",
     "products",
@@ -41,7 +37,7 @@ _RUN_WORK = Call.RUN_WORK.value
 
 @cache
 def _digest() -> str:
-    return digest_of(polynomials.__name__, _constants.__name__, *(f"{__package__}.{name}" for name in _SOURCES))[:12]
+    return digest_of(_constants.__name__, *(f"{__package__}.{name}" for name in _SOURCES))[:12]
 
 
 @cache
@@ -53,12 +49,10 @@ def _work() -> Any:
 def parts(dtype: np.dtype[Any]) -> dict[Call, Any]:
     """Return the compiled parts; they have to be kept for as long as their addresses are."""
     n, real = types.int64, types.CPointer(from_dtype(dtype))
-    ints, doubles = types.CPointer(n), types.CPointer(types.float64)
+    ints = types.CPointer(n)
     signatures: dict[Call, tuple[Any, ...]] = {
-        Call.RUN_FORWARD: (forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, n, real, real),
-        Call.RUN_ADD: (add_range, real, n, n, real, n, n, n, n, real),
-        Call.RUN_LOSS: (loss_range, n, n, real, real, n, n, n, n, ints, n, doubles, ints),
-        Call.RUN_DERIVE: (derive_range, n, real, real, n, n, n, real),
+        Call.RUN_FORWARD: (forward_range, real, ints, real, n, n, n, real, real, n, n, n, n, real),
+        Call.RUN_ADD: (add_range, real, n, n, real, n, n, n),
         Call.RUN_GRADIENT: (gradient_range, real, ints, real, n, n, real, n, n, ints, real),
     }
     codes = {place: part(*signature, digest=_digest()) for place, signature in signatures.items()}

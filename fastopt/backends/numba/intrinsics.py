@@ -13,7 +13,16 @@ from numba.np.numpy_support import as_dtype
 
 from ...rules import vocabulary
 
-__all__ = ["begin_flush_to_zero", "end_flush_to_zero", "fma", "prefetch", "restrict", "same_dtype"]
+__all__ = [
+    "add_exponent",
+    "begin_flush_to_zero",
+    "copysign",
+    "end_flush_to_zero",
+    "fma",
+    "prefetch",
+    "restrict",
+    "same_dtype",
+]
 
 _MACHINE = platform.machine().lower()
 _X86_FLUSH = 0x8040  # MXCSR: flush-to-zero and denormals-are-zero
@@ -32,6 +41,31 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
         return builder.call(function, arguments)
 
     return a(a, a, a), emit
+
+
+@intrinsic
+def add_exponent(typing_context: Any, y: Any, t: Any) -> Any:
+    """Return y · 2ⁿ, where n is what the lowest bits of t are."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer, shift = (ir.IntType(32), 23) if y == types.float32 else (ir.IntType(64), 52)
+        y_bits, t_bits = (builder.bitcast(argument, integer) for argument in arguments)
+        total = builder.add(y_bits, builder.shl(t_bits, ir.Constant(integer, shift)))
+        return builder.bitcast(total, context.get_value_type(y))
+
+    return y(y, y), emit
+
+
+@intrinsic
+def copysign(typing_context: Any, size: Any, sign: Any) -> Any:
+    """Return a number of that size and sign. Numba's own calls a library, for each number."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(sign)
+        function = builder.module.declare_intrinsic("llvm.copysign", [kind], ir.FunctionType(kind, [kind] * 2))
+        return builder.call(function, arguments)
+
+    return sign(sign, sign), emit
 
 
 @intrinsic

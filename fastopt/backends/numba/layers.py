@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..._constants import PARTS
 from .decorators import inlined
-from .exp import bits_of, sigmoid, tanh
-from .intrinsics import fma
 from .memory import shifted
 from .products import copy_panel, forward_block, gradient_block, lanes_of, most_rows
 
@@ -15,12 +13,9 @@ __all__ = [
     "HIGH",
     "PACKED_DEPTH",
     "add_range",
-    "derive_range",
     "forward_range",
     "gradient_range",
 ]
-
-RELU, LEAKY_RELU, SIGMOID, TANH = 1, 2, 3, 4
 
 TRANSPOSED = 1
 """The kind of a forward product whose weights lie transposed; of the usual kind, 0, they lie as they are multiplied."""
@@ -45,7 +40,7 @@ PACKED_DEPTH = 256
 
 
 @inlined
-def _forward_rows(a, places, w, stride, depth, start, start_stride, out, lead, rows, columns, code, slope):  # type: ignore[no-untyped-def]
+def _forward_rows(a, places, w, stride, depth, start, start_stride, out, lead, rows, columns):  # type: ignore[no-untyped-def]
     lanes = lanes_of(w)
     i = 0
     while i < rows:
@@ -55,29 +50,29 @@ def _forward_rows(a, places, w, stride, depth, start, start_stride, out, lead, r
         if most_rows() >= 8 and left >= 8:
             step = 8
             if columns == 2 * lanes:
-                forward_block(8, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(8, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns)
             elif columns > lanes:
-                forward_block(8, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(8, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
             else:
-                forward_block(8, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(8, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
         elif left >= 4:
             step = 4
             if columns == 2 * lanes:
-                forward_block(4, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(4, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns)
             elif columns > lanes:
-                forward_block(4, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(4, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
             else:
-                forward_block(4, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(4, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
         elif columns == 2 * lanes:
             if left >= 2:
                 step = 2
-                forward_block(2, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(2, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns)
             else:
-                forward_block(1, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+                forward_block(1, 2, 0, a, p, w, stride, depth, s, start_stride, o, lead, columns)
         elif columns > lanes:
-            forward_block(1, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+            forward_block(1, 2, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
         else:
-            forward_block(1, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns, code, slope)
+            forward_block(1, 1, 1, a, p, w, stride, depth, s, start_stride, o, lead, columns)
         i += step
 
 
@@ -93,15 +88,15 @@ def _copy_transposed(w, stride, depth, columns, out, width):  # type: ignore[no-
 
 
 def forward_range(  # type: ignore[no-untyped-def]
-    a, places, w, depth, stride, kind, start, out, lead, rows, first, last, code, constants, copy
+    a, places, w, depth, stride, kind, start, out, lead, rows, first, last, copy
 ):
-    """Write f(start + a·W) for that many rows and the columns first … last.
+    """Write start + a·W for that many rows and the columns first … last.
 
     `start` is one row. Of kind `TRANSPOSED`, W's columns are rows of w, and
     `start` is as long as a panel. `copy` has room for a panel.
     """
     lanes, transposed = lanes_of(w), kind == TRANSPOSED
-    panel, slope = 2 * lanes, constants[2]
+    panel = 2 * lanes
     j = first
     while j < last:
         columns = min(panel, last - j)
@@ -112,7 +107,7 @@ def forward_range(  # type: ignore[no-untyped-def]
         )
         if rows == 1 and last - j >= 4 * panel and not transposed:
             columns = 4 * panel
-            forward_block(1, 8, 0, a, places, weights, stride, depth, b, 0, o, lead, columns, code, slope)
+            forward_block(1, 8, 0, a, places, weights, stride, depth, b, 0, o, lead, columns)
         else:
             width = panel if columns > lanes else lanes
             k = 0
@@ -130,52 +125,29 @@ def forward_range(  # type: ignore[no-untyped-def]
                     else:
                         copy_panel(1, 1, shifted(weights, k * stride), stride, count, columns, copy)
                 s, s_stride = (o, lead) if k else (b, 0)
-                f = code if k + count == depth else 0
                 part = shifted(a, k)
-                _forward_rows(part, places, line, line_stride, count, s, s_stride, o, lead, rows, columns, f, slope)
+                _forward_rows(part, places, line, line_stride, count, s, s_stride, o, lead, rows, columns)
                 k += count
         j += columns
-    _bend(code, shifted(out, first), lead, rows, last - first)
 
 
 @inlined
-def _bend(code, out, lead, rows, columns):  # type: ignore[no-untyped-def]
-    """Apply the activations that products do not apply by themselves."""
-    if code == SIGMOID:
-        for i in range(rows):
-            row = shifted(out, i * lead)
-            for j in range(columns):
-                row[j] = sigmoid(row[j])
-    elif code == TANH:
-        for i in range(rows):
-            row = shifted(out, i * lead)
-            for j in range(columns):
-                row[j] = tanh(row[j])
-
-
-@inlined
-def _add(sums, apart, parts, out, columns, code, zero, slope):  # type: ignore[no-untyped-def]
+def _add(sums, apart, parts, out, columns):  # type: ignore[no-untyped-def]
     for j in range(columns):
         z = sums[j]
         for part in range(1, parts):
             z += sums[part * apart + j]
-        if code == RELU:
-            z = z if z > zero else -zero if z < zero else z + zero
-        elif code == LEAKY_RELU:
-            z = z if z > zero else slope * z
         out[j] = z
 
 
-def add_range(sums, apart, parts, out, lead, rows, columns, code, constants):  # type: ignore[no-untyped-def]
-    """Write f(the sum of the parts), in their order, for that many rows; the parts lie `apart`."""
-    zero, slope = constants[1], constants[2]
+def add_range(sums, apart, parts, out, lead, rows, columns):  # type: ignore[no-untyped-def]
+    """Write the sum of the parts, in their order, for that many rows; the parts lie `apart`."""
     for i in range(rows):
         row = shifted(sums, i * lead)
         if parts == PARTS:  # nearly always: a constant, so that the loop over parts unrolls
-            _add(row, apart, PARTS, shifted(out, i * lead), columns, code, zero, slope)
+            _add(row, apart, PARTS, shifted(out, i * lead), columns)
         else:
-            _add(row, apart, parts, shifted(out, i * lead), columns, code, zero, slope)
-    _bend(code, out, lead, rows, columns)
+            _add(row, apart, parts, shifted(out, i * lead), columns)
 
 
 @inlined
@@ -251,27 +223,3 @@ def gradient_range(a, places, d, lead, batch, out, columns, rows, eights, copy):
                 j += width
             i += count
         r += height
-
-
-@inlined
-def _derive(code, a, d, count, slopes):  # type: ignore[no-untyped-def]
-    """Multiply d by f' of that many outputs a. `slopes`: 1, 0, leaky relu's below zero, relu's at zero, leaky's."""
-    one, zero, left, kink, leaky_kink = slopes[0], slopes[1], slopes[2], slopes[3], slopes[4]
-    if code == RELU:
-        for j in range(count):
-            d[j] = d[j] * (one if a[j] > zero else zero if bits_of(a[j]) < 0 else kink)
-    elif code == LEAKY_RELU:
-        for j in range(count):
-            d[j] = d[j] * (one if a[j] > zero else left if a[j] < zero else leaky_kink)
-    elif code == SIGMOID:
-        for j in range(count):
-            d[j] = d[j] * (a[j] * (one - a[j]))
-    elif code == TANH:
-        for j in range(count):
-            d[j] = d[j] * fma(-a[j], a[j], one)
-
-
-def derive_range(code, a, d, lead, rows, columns, slopes):  # type: ignore[no-untyped-def]
-    """Multiply d by f' of the outputs a, for that many rows and columns."""
-    for i in range(rows):
-        _derive(code, shifted(a, i * lead), shifted(d, i * lead), columns, slopes)

@@ -30,14 +30,14 @@ BLOCK = 8
 
 
 @kernel(digest=digest_of(call_part.__module__)[:12], parallel=True)
-def _multiply(code, a, places, w, depth, stride, kind, zeros, out, rows, columns, constants, copies, copy, size, share):  # type: ignore[no-untyped-def]
+def _multiply(code, a, places, w, depth, stride, kind, zeros, out, rows, columns, copies, copy, size, share):  # type: ignore[no-untyped-def]
     for thread in prange((rows + share - 1) // share):
         top = thread * share
         count = min(share, rows - top)
         target = out + size * columns * top
         own = copies + size * copy * thread
         part = places + 8 * top
-        call_part(code, a, part, w, depth, stride, kind, zeros, target, columns, count, 0, columns, 0, constants, own)
+        call_part(code, a, part, w, depth, stride, kind, zeros, target, columns, count, 0, columns, own)
 
 
 def make_matmul(dtype: np.dtype[Any], threads: int) -> MatMul:
@@ -48,7 +48,6 @@ def make_matmul(dtype: np.dtype[Any], threads: int) -> MatMul:
     """
     code = parts(dtype)[Call.RUN_FORWARD]
     panel = 2 * vector_bytes() // dtype.itemsize
-    constants = np.zeros(3, dtype)
 
     def matmul(a: Array, b: Array) -> Array:
         a = np.ascontiguousarray(a, dtype)
@@ -64,7 +63,7 @@ def make_matmul(dtype: np.dtype[Any], threads: int) -> MatMul:
         arrays = (address(array) for array in (a, places, w))
         _multiply(
             code.address, *arrays, depth, stride, kind, address(zeros), address(out), rows, columns,
-            address(constants), address(copies), room, dtype.itemsize, share,
+            address(copies), room, dtype.itemsize, share,
         )  # fmt: skip
         return out
 

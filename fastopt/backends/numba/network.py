@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,21 +12,20 @@ from numpy.typing import NDArray
 from ..._aligned import aligned_zeros
 from ..._constants import PARTS
 from ...rules import Sweep
-from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
+from ..network import NetworkSpec, Trainer
 from ..protocol import Array
 from ..threads import is_forked_child
 from .arrays import address
+from .elements import compiled_activation, compiled_loss
 from .engine import launch, parts
 from .launch import parallel_threads
 from .layers import BATCH_TOGETHER, COLUMNS_TOGETHER, HIGH, PACKED_DEPTH
 from .rule import compiled_pass
-from .steps import LARGE_TILE, ZEROS_FROM, Call, Of, most_part_rows
+from .steps import LARGE_TILE, Call, Of, most_part_rows
 from .team import APART
 from .vectors import vector_bytes
 
 __all__ = ["make_trainer"]
-
-LEAKY_SLOPE = 0.01
 
 
 def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer:
@@ -49,8 +49,7 @@ class _NumbaTrainer:
 
     def __init__(self, network: NetworkSpec, update: Any, dtype: np.dtype[Any], threads: int) -> None:
         self._network, self._update, self._dtype, self._threads = network, update, dtype, threads
-        self._knows_right = network.loss != "mean_squared_error"
-        self._parts = parts(dtype)
+        self._parts = {**parts(dtype), Call.RUN_LOSS: compiled_loss(network.loss, dtype)}
         self._call = np.zeros(Call.SIZE, np.int64)
         self._no_coefficients = np.zeros((1, 2, 0), dtype)
         self._capacity = 0
@@ -64,14 +63,15 @@ class _NumbaTrainer:
         copy = _round_up(BATCH_TOGETHER * (COLUMNS_TOGETHER + panel) + PACKED_DEPTH * panel, apart)
         self._sync = np.zeros((threads + 1) * APART, np.int64)
         self._tiles, self._copies = aligned_zeros(threads * tile, dtype), aligned_zeros(threads * copy, dtype)
-        self._nothing = aligned_zeros(_round_up(widest, apart), dtype)
+        self._nothing = aligned_zeros(_round_up(max(widest, panel), apart), dtype)
         self._eights = np.arange(0, HIGH * BATCH_TOGETHER, HIGH)
-        leaky = LEAKY_SLOPE + network.kink * (1.0 - LEAKY_SLOPE)
-        self._constants = np.zeros(ZEROS_FROM + panel, dtype)
-        self._constants[:5] = 1.0, 0.0, LEAKY_SLOPE, network.kink, leaky
+        self._one = np.ones(1, dtype)
+        self._at_zero = np.array([layer.activation.slope_at_zero(network.kink) for layer in layers], dtype)
+        self._activations = [
+            None if layer.activation.is_identity else compiled_activation(layer.activation, dtype) for layer in layers
+        ]
         numbers = {
             Call.DEPTH: len(layers),
-            Call.LOSS: LOSS_CODES[network.loss],
             Call.THREADS: threads,
             Call.PANEL: panel,
             Call.TILE_SIZE: tile,
@@ -83,7 +83,7 @@ class _NumbaTrainer:
             Call.SYNC: address(self._sync),
             Call.TILES: address(self._tiles),
             Call.COPIES: address(self._copies),
-            Call.CONSTANTS: address(self._constants),
+            Call.ONE: address(self._one),
         }
         for place, number in numbers.items():
             self._call[place] = number
@@ -126,9 +126,7 @@ class _NumbaTrainer:
         call[Call.GRADIENTS] = 0 if gradients is None else address(gradients)
         call[Call.HAS_LABELS], call[Call.THREADS] = has_labels, threads
         self._sync.fill(0)
-        knows = self._knows_right or has_labels
-        loss, right = launch(call, self._losses[:count], self._right[:count], batch, threads, loss)
-        return loss, right if knows else 0
+        return launch(call, self._losses[:count], self._right[:count], batch, threads, loss)
 
     def _bind(self, buffers: Sequence[Array], inputs: Array, targets: Array) -> None:
         self._buffers = np.array([address(buffer) for buffer in buffers], np.int64)
@@ -144,7 +142,8 @@ class _NumbaTrainer:
         """
         layers = self._network.layers
         leads = [_lead(layer.outputs) for layer in layers]
-        workspace = aligned_zeros(2 * batch * sum(leads), self._dtype)
+        arrays = [3 if layer.activation.keeps_input else 2 for layer in layers]
+        workspace = aligned_zeros(batch * sum(map(operator.mul, arrays, leads)), self._dtype)
         in_parts = [most_part_rows(layer.inputs, layer.outputs) for layer in layers]
         # Sums by parts are of batches this small: a larger one's deltas, which come later, hold those of its last rows.
         apart = [batch < PARTS * rows for rows in in_parts]
@@ -157,12 +156,15 @@ class _NumbaTrainer:
         for index, (layer, lead, row) in enumerate(zip(layers, leads, table, strict=True)):
             size = batch * lead * self._dtype.itemsize
             row[Of.INPUTS], row[Of.OUTPUTS], row[Of.OFFSET] = layer.inputs, layer.outputs, layer.offset
-            row[Of.ACTIVATION], row[Of.LEAD] = ACTIVATION_CODES[layer.activation], lead
+            row[Of.LEAD], row[Of.AT_ZERO] = lead, address(self._at_zero[index:])
             row[Of.RESULT], row[Of.DELTA] = used, used + size
+            row[Of.WEIGHTED] = used + 2 * size if layer.activation.keeps_input else used
+            for place, code in zip((Of.ACTIVATE, Of.DERIVE), self._activations[index] or (), strict=False):
+                row[place] = code.address
             row[Of.PLACES] = address(places[index]) if index else -1
             row[Of.OWN_PLACES] = address(places[index + 1])
             row[Of.SUMS] = address(sums) if apart[index] else row[Of.DELTA]
-            used += 2 * size
+            used += arrays[index] * size
         self._held = (workspace, sums, places, zeros, table)
         self._call[Call.LAYERS], self._call[Call.ZEROS] = address(table), address(zeros)
         self._capacity = batch

@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 _INT64 = ir.IntType(64)
-_LEAKY = 2
 
 
 @cache
@@ -79,22 +78,18 @@ def forward_block(
     out: Any,
     out_stride: Any,
     columns: Any,
-    activation: Any,
-    slope: Any,
 ) -> Any:
-    """Write out[i, j] = f(start[i, j] + Σ a[places[i] + k] · w[k, j]), summed by ascending k.
+    """Write out[i, j] = start[i, j] + Σ a[places[i] + k] · w[k, j], summed by ascending k.
 
     `rows`, `vectors` and `masked` are literals: the block has that many rows, and that many vectors of columns, of
-    which with `masked` only `columns` numbers are there. f is relu (1), leaky relu (2) or the identity.
+    which with `masked` only `columns` numbers are there.
     """
     if not _literal(rows, vectors, masked):
         return None
     n_rows, n_vectors, is_masked = rows.literal_value, vectors.literal_value, bool(masked.literal_value)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a_, places_, w_, stride_, depth_, start_, start_stride_, out_, out_stride_, columns_, code, slope_ = arguments[
-            3:
-        ]
+        a_, places_, w_, stride_, depth_, start_, start_stride_, out_, out_stride_, columns_ = arguments[3:]
         v = Vectors(builder, context.get_value_type(w.dtype), _lanes(w))
         masks = v.masks(n_vectors, is_masked, columns_)
         steps = [v.number(n * v.lanes) for n in range(n_vectors)]
@@ -114,25 +109,15 @@ def forward_block(
             return [v.at(line, stride_), *sums]
 
         _, *sums = loop(builder, depth_, [w_, *sums], multiply)
-        is_relu = builder.icmp_signed("==", code, v.number(1))
-        is_leaky = builder.icmp_signed("==", code, v.number(_LEAKY))
-        slopes = v.spread(slope_)
         for row in range(n_rows):
             place = v.at(out_, builder.mul(out_stride_, v.number(row)))
             for n, (step, mask) in enumerate(zip(steps, masks, strict=True)):
-                z = sums[row * n_vectors + n]
-                positive = builder.fcmp_ordered(">", z, v.zero)
-                negative = builder.fcmp_ordered("<", z, v.zero)
-                # A zero of either sign becomes +0, and NaN stays, by adding +0.
-                rest = builder.select(negative, v.constant(-0.0), builder.fadd(z, v.zero))
-                relu = builder.select(positive, z, rest)
-                leaky = builder.select(positive, z, builder.fmul(slopes, z))
-                v.store(builder.select(is_relu, relu, builder.select(is_leaky, leaky, z)), v.at(place, step), mask)
+                v.store(sums[row * n_vectors + n], v.at(place, step), mask)
         return context.get_dummy_value()
 
     integer = types.int64
-    outer = (rows, vectors, masked, a, places, w, integer, integer, start, integer, out, integer, integer, integer)
-    return types.void(*outer, w.dtype), emit
+    outer = (rows, vectors, masked, a, places, w, integer, integer, start, integer, out, integer, integer)
+    return types.void(*outer), emit
 
 
 @intrinsic(prefer_literal=True)

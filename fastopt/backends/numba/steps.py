@@ -15,20 +15,26 @@ from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .memory import call_part, whole
 from .team import finish_item, next_item
 
-__all__ = ["LARGE_TILE", "ZEROS_FROM", "Call", "Of", "most_part_rows", "work"]
+__all__ = ["LARGE_TILE", "Call", "Of", "most_part_rows", "work"]
 
 
 class Of(IntEnum):
-    """Places in the table of one layer; `RESULT`, `DELTA` and `SUMS` (of parts) are addresses in the workspace.
+    """Places in the table of one layer.
 
+    `WEIGHTED` (sums, which the activation is applied to), `RESULT`, `DELTA` and `SUMS` (of parts) are addresses in the
+    workspace; `WEIGHTED` is `RESULT` unless the sums are kept. `ACTIVATE` and `DERIVE` are addresses of machine code, 0
+    for the identity, and `AT_ZERO` is that of the slope at zero.
     `PLACES` says where the rows of its inputs begin (-1 for the data), `OWN_PLACES` where those of its results do.
     """
 
     INPUTS = 0
     OUTPUTS = auto()
     OFFSET = auto()
-    ACTIVATION = auto()
+    ACTIVATE = auto()
+    DERIVE = auto()
+    AT_ZERO = auto()
     LEAD = auto()
+    WEIGHTED = auto()
     RESULT = auto()
     DELTA = auto()
     PLACES = auto()
@@ -40,7 +46,8 @@ class Of(IntEnum):
 class Call(IntEnum):
     """Places in the table of one call: addresses, and numbers of things.
 
-    `TILES` and `COPIES` are each thread's own; `NOTHING` is a row of zeros.
+    `TILES` and `COPIES` are each thread's own; `NOTHING` is a row of zeros, a panel at least, and `ONE`
+    is the number 1.
     """
 
     INPUTS = 0
@@ -56,9 +63,8 @@ class Call(IntEnum):
     GRADIENTS = auto()
     LAYERS = auto()
     DEPTH = auto()
-    LOSS = auto()
     HAS_LABELS = auto()
-    CONSTANTS = auto()
+    ONE = auto()
     LOSSES = auto()
     RIGHT = auto()
     SYNC = auto()
@@ -76,7 +82,6 @@ class Call(IntEnum):
     RUN_FORWARD = auto()
     RUN_ADD = auto()
     RUN_LOSS = auto()
-    RUN_DERIVE = auto()
     RUN_GRADIENT = auto()
     RUN_UPDATE = auto()
     SIZE = auto()
@@ -91,9 +96,6 @@ UPDATE_COST = 12
 SMALL_TILE, TILE, LARGE_TILE = 8192, 32_768, 131_072
 """Elements of a tile of weights for batches of up to 16 rows, of up to 64, and larger ones. A small batch's tile stays
 near the processor; a large one's makes up for reading all of d for each tile."""
-
-ZEROS_FROM = 8
-"""Where among the constants a panel of zeros begins."""
 
 ROWS_TOGETHER = 256
 """Rows of a part of the forward pass: each part copies its panels of the weights once."""
@@ -171,19 +173,35 @@ def _part_item(item, call, layer, inputs, places, rows, part_columns, thread):  
         start = weights + itemsize * n_in * n_out
     out = layer[Of.SUMS] + itemsize * part * rows * lead
     copy = call[Call.COPIES] + itemsize * thread * call[Call.COPY_SIZE]
-    run, constants, last = call[Call.RUN_FORWARD], call[Call.CONSTANTS], min(n_out, first + part_columns)
+    run, last = call[Call.RUN_FORWARD], min(n_out, first + part_columns)
     x = inputs + itemsize * top
-    call_part(run, x, places, weights, count, n_out, 0, start, out, lead, rows, first, last, 0, constants, copy)
+    call_part(run, x, places, weights, count, n_out, 0, start, out, lead, rows, first, last, copy)
+
+
+@inlined
+def _activate(layer, skip, rows, columns):  # type: ignore[no-untyped-def]
+    """Apply the activation to the weighted sums from so many bytes on."""
+    if layer[Of.ACTIVATE]:
+        z, a = layer[Of.WEIGHTED] + skip, layer[Of.RESULT] + skip
+        call_part(layer[Of.ACTIVATE], z, a, layer[Of.LEAD], rows, columns)
+
+
+@inlined
+def _derive(layer, skip, rows, columns):  # type: ignore[no-untyped-def]
+    """Take the derivatives by the outputs on to those by the weighted sums, from so many bytes on."""
+    if layer[Of.DERIVE]:
+        z, a, d = layer[Of.WEIGHTED] + skip, layer[Of.RESULT] + skip, layer[Of.DELTA] + skip
+        call_part(layer[Of.DERIVE], z, a, d, layer[Of.AT_ZERO], layer[Of.LEAD], rows, columns)
 
 
 @inlined
 def _add_item(call, layer, rows, parts, top, count):  # type: ignore[no-untyped-def]
     """Add the parts of some rows, and apply the activation."""
-    lead, itemsize = layer[Of.LEAD], call[Call.ITEM_SIZE]
-    skip = itemsize * top * lead
-    sums, out, constants = layer[Of.SUMS] + skip, layer[Of.RESULT] + skip, call[Call.CONSTANTS]
-    run, code, n_out = call[Call.RUN_ADD], layer[Of.ACTIVATION], layer[Of.OUTPUTS]
-    call_part(run, sums, rows * lead, parts, out, lead, count, n_out, code, constants)
+    lead, n_out = layer[Of.LEAD], layer[Of.OUTPUTS]
+    skip = call[Call.ITEM_SIZE] * top * lead
+    sums, out = layer[Of.SUMS] + skip, layer[Of.WEIGHTED] + skip
+    call_part(call[Call.RUN_ADD], sums, rows * lead, parts, out, lead, count, n_out)
+    _activate(layer, skip, count, n_out)
 
 
 @inlined
@@ -193,12 +211,12 @@ def _forward_item(item, call, layer, inputs, places, rows, part_columns, part_ro
     first, top = item % widths * part_columns, item // widths * part_rows
     last, count = min(n_out, first + part_columns), min(part_rows, rows - top)
     weights = call[Call.PARAMETERS] + itemsize * layer[Of.OFFSET]
-    out = layer[Of.RESULT] + itemsize * top * lead
+    skip = itemsize * top * lead
+    out, run = layer[Of.WEIGHTED] + skip, call[Call.RUN_FORWARD]
     copy = call[Call.COPIES] + itemsize * thread * call[Call.COPY_SIZE]
-    code, constants = layer[Of.ACTIVATION], call[Call.CONSTANTS]
-    run = call[Call.RUN_FORWARD]
     part, bias = places + 8 * top, weights + itemsize * n_in * n_out
-    call_part(run, inputs, part, weights, n_in, n_out, 0, bias, out, lead, count, first, last, code, constants, copy)
+    call_part(run, inputs, part, weights, n_in, n_out, 0, bias, out, lead, count, first, last, copy)
+    _activate(layer, skip + itemsize * first, count, last - first)
 
 
 @inlined
@@ -207,25 +225,26 @@ def _loss_item(call, layer, start, rows, top, count):  # type: ignore[no-untyped
     skip, first = itemsize * top * lead, 8 * (start + top)
     z, d, losses, right = layer[Of.RESULT] + skip, layer[Of.DELTA] + skip, call[Call.LOSSES], call[Call.RIGHT]
     numbers = call[Call.ROWS] + first
-    kind, has_labels, code = call[Call.LOSS], call[Call.HAS_LABELS], layer[Of.ACTIVATION]
-    run, outputs, targets, constants = call[Call.RUN_LOSS], layer[Of.OUTPUTS], call[Call.TARGETS], call[Call.CONSTANTS]
+    run, has_labels, outputs, targets = (
+        call[Call.RUN_LOSS],
+        call[Call.HAS_LABELS],
+        layer[Of.OUTPUTS],
+        call[Call.TARGETS],
+    )
     losses, right = losses + first, right + first
-    call_part(run, kind, has_labels, z, d, lead, outputs, count, targets, numbers, rows, losses, right)
-    if code:
-        call_part(call[Call.RUN_DERIVE], code, z, d, lead, count, outputs, constants)
+    call_part(run, has_labels, z, d, lead, outputs, count, targets, numbers, rows, losses, right)
+    _derive(layer, skip, count, outputs)
 
 
 @inlined
 def _pass_back(call, layer, below, first, count, rows, copy):  # type: ignore[no-untyped-def]
     """Give the layer below its derivatives by the outputs `first` and on, from the weights as they still are."""
-    n_out, lead, itemsize, constants = layer[Of.OUTPUTS], below[Of.LEAD], call[Call.ITEM_SIZE], call[Call.CONSTANTS]
+    n_out, lead, itemsize = layer[Of.OUTPUTS], below[Of.LEAD], call[Call.ITEM_SIZE]
     weights = call[Call.PARAMETERS] + itemsize * (layer[Of.OFFSET] + first * n_out)
-    zeros, out, places = constants + itemsize * ZEROS_FROM, below[Of.DELTA] + itemsize * first, layer[Of.OWN_PLACES]
-    d, run, code = layer[Of.DELTA], call[Call.RUN_FORWARD], below[Of.ACTIVATION]
-    call_part(run, d, places, weights, n_out, n_out, 1, zeros, out, lead, rows, 0, count, 0, constants, copy)
-    if code:
-        a = below[Of.RESULT] + itemsize * first
-        call_part(call[Call.RUN_DERIVE], code, a, out, lead, rows, count, constants)
+    zeros, out, places = call[Call.NOTHING], below[Of.DELTA] + itemsize * first, layer[Of.OWN_PLACES]
+    d, run = layer[Of.DELTA], call[Call.RUN_FORWARD]
+    call_part(run, d, places, weights, n_out, n_out, 1, zeros, out, lead, rows, 0, count, copy)
+    _derive(below, itemsize * first, rows, count)
 
 
 @inlined
@@ -249,7 +268,7 @@ def _backward_item(item, call, layer, below, inputs, places, rows, height, coeff
         if not fused:
             tile += itemsize * size
         # The bias is the weights' last row, for an input that is 1 in every row of the batch.
-        call_part(run, call[Call.CONSTANTS], call[Call.ZEROS], deltas, lead, rows, tile, n_out, 1, eights, copy)
+        call_part(run, call[Call.ONE], call[Call.ZEROS], deltas, lead, rows, tile, n_out, 1, eights, copy)
         if fused:
             bias = coefficients + itemsize * call[Call.COEFFICIENT_COUNT]
             call_part(update, buffers, start + size, n_out, tile, bias, 0, 0)
