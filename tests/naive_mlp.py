@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+
 def _gelu_tanh(z):
     return np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
 

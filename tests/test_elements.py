@@ -139,6 +139,15 @@ def test_c_refuses_those_of_a_user_in_one_sentence(options):
         trained("c", **options)
 
 
+@needs("c")
+def test_c_has_every_built_in_one_and_no_other():
+    from fastopt._c import ffi, lib
+
+    assert all(lib.fastopt_find_activation(name.encode()) != ffi.NULL for name in ACTIVATIONS)
+    assert all(lib.fastopt_find_loss(name.encode()) != ffi.NULL for name in LOSSES)
+    assert lib.fastopt_find_activation(b"huber") == lib.fastopt_find_loss(b"relu") == ffi.NULL
+
+
 @pytest.mark.parametrize(
     ("find", "name", "error", "message"),
     [
@@ -173,7 +182,9 @@ def test_what_is_missing_or_wrong_is_said():
     def strange_slope(z):
         return z
 
-    with pytest.raises(TypeError, match=r"activation lonely: it has no derivative; decorate one with @lonely.derivative"):
+    with pytest.raises(
+        TypeError, match=r"activation lonely: it has no derivative; decorate one with @lonely.derivative"
+    ):
         MLP((2, 3, 2), activation=lonely)
     with pytest.raises(TypeError, match=r"activation lonely: its derivative got \(x\), expected parameters among z, a"):
         lonely.derivative(lambda x: x)
@@ -193,7 +204,9 @@ def test_what_does_not_compile_is_said_in_one_sentence():
     def slope(a):
         return a
 
-    with pytest.raises(TypeError, match=r"activation listed does not compile for float64: .*It is arithmetic") as caught:
+    with pytest.raises(
+        TypeError, match=r"activation listed does not compile for float64: .*It is arithmetic"
+    ) as caught:
         trained("numba", activation=listed, loss="huber")
     assert "\n" not in str(caught.value)
 

@@ -17,7 +17,7 @@ from .. import elements
 from .arrays import exp_of, on_arrays, row_blocks, sigmoid_of
 from .checks import as_real, convert
 
-__all__ = ["LOSSES", "Loss", "LossScratch", "LossOfProbabilities", "LossOfValues", "SoftmaxCrossEntropy", "get_loss"]
+__all__ = ["LOSSES", "Loss", "LossOfProbabilities", "LossOfValues", "LossScratch", "SoftmaxCrossEntropy", "get_loss"]
 
 Array = NDArray[Any]
 

@@ -32,8 +32,8 @@ class Workspace:
     outputs
         What each layer gives, of shape (capacity, n_out) each.
     weighted
-        The weighted sums that each layer's activation is applied to: arrays of their own where `kept` says so, else those
-        of `outputs`.
+        The weighted sums that each layer's activation is applied to: arrays of their own where `kept` says so, else
+        those of `outputs`.
     deltas
         Derivatives of the loss by those, of the same shapes.
     loss_scratch
