@@ -16,9 +16,9 @@ from conftest import bits, needs
 from cuda_simulation import exact  # noqa: F401
 from test_engine import LOSSES, data, naive
 
-from fastopt import MLP, Optimizer
+from fastopt import MLP, Optimizer, elements
 from fastopt.backends.cuda import activations, gather, network, products, shim, sums
-from fastopt.backends.cuda.exp import exponential_for, sigmoid_for, tanh_for
+from fastopt.backends.cuda.elements import scalar
 from fastopt.backends.cuda.memory import DeviceBuffer
 from fastopt.cli import main
 from fastopt.data import Dataset
@@ -126,20 +126,23 @@ def test_nan_stays_visible(activation):
 
 @needs("numba")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exponential", "sigmoid", "tanh"])
+@pytest.mark.parametrize("name", ["exp", "sigmoid", "tanh"])
 def test_functions_have_the_bits_of_the_cpu(name, dtype, exact):  # noqa: F811
     from test_numba_engine import elementwise
 
     x = np.array([*np.linspace(-3, 3, 25), -0.0, 0.625, -90, 100, 1e-30, -1e4, np.inf, -np.inf], dtype)
-    function = {"exponential": exponential_for, "sigmoid": sigmoid_for, "tanh": tanh_for}[name](x.dtype)
+    word = getattr(elements, name)
+    function = scalar(x.dtype)(elements.IN_DTYPE[dtype].get(word, word))
     with np.errstate(all="ignore"):
         given = np.array([function(number) for number in x], dtype)
     assert bits(given) == bits(elementwise(name)(x))
 
 
-def trained(backend, dtype="float32", *, rule="adam", loss=LOSSES[0], alike=True, run=None, rows=17, **more):
+def trained(
+    backend, dtype="float32", *, rule="adam", loss=LOSSES[0], alike=True, run=None, rows=17, activation="tanh", **more
+):
     """Return parameters, states and results of three epochs in which each last batch is smaller."""
-    model = MLP((4, 6, 3), activation="tanh", loss=loss, dtype=dtype, seed=4)
+    model = MLP((4, 6, 3), activation=activation, loss=loss, dtype=dtype, seed=4)
     groups = {} if alike else {"bias": {"weight_decay": 0.0}}
     optimizer = model.make_optimizer(rule, backend=backend, groups=groups, weight_decay=0.01, lr=0.01, **more)
     x, y = data(model, loss, rows=rows)
@@ -164,6 +167,12 @@ def test_three_epochs_agree_with_the_reference(rule, alike, dtype):
 def test_every_loss_trains_as_on_the_cpu(loss):
     given, expected = (trained(backend, "float64", loss=loss) for backend in ("cuda", "reference"))
     np.testing.assert_allclose(np.array(given[1], float), np.array(expected[1], float), rtol=1e-11)
+    np.testing.assert_allclose(given[0][0], expected[0][0], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_activations_that_keep_their_input_train_as_on_the_cpu(activation):
+    given, expected = (trained(backend, "float64", activation=activation) for backend in ("cuda", "reference"))
     np.testing.assert_allclose(given[0][0], expected[0][0], rtol=0, atol=1e-11)
 
 

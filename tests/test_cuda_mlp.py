@@ -14,14 +14,15 @@ import pytest
 from conftest import DTYPES
 from test_cuda import each_architecture, needs_compiler
 
-from fastopt import MLP
+from fastopt import MLP, elements
 from fastopt.backends import why_missing
 
-ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
-LOSSES = ("softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "mean_squared_error of labels")
+OF_LABELS = " of labels"
+LOSSES = tuple(f"{name}{OF_LABELS}" for name in elements.LOSSES if name != "binary_cross_entropy")
+LOSSES += tuple(name for name in elements.LOSSES if name != "softmax_cross_entropy")
 
-IN_ONE_DTYPE = ("gather", "column sums", *(f"activate {name}" for name in ACTIVATIONS))
-IN_ONE_DTYPE += tuple(f"derive {name}" for name in ACTIVATIONS[1:])
+IN_ONE_DTYPE = ("gather", "column sums", *(f"activate {name}" for name in elements.ACTIVATIONS))
+IN_ONE_DTYPE += tuple(f"derive {name}" for name in elements.ACTIVATIONS if name != "identity")
 IN_FLOAT64_TOO = ("close", *LOSSES)
 """Losses are summed in float64, as on the CPU."""
 
@@ -43,8 +44,10 @@ def kernel(name, dtype):
     if name == "close":
         return sums.close_function, sums.close_signature(dtype), sums.LANES
     if name in LOSSES:
-        return losses.loss_function(dtype, name), losses.loss_signature(dtype, name), losses.BLOCK
-    kind, activation = name.split()
+        loss, labels = elements.LOSSES[name.removesuffix(OF_LABELS)], name.endswith(OF_LABELS)
+        return losses.loss_function(dtype, loss, labels), losses.loss_signature(dtype, labels), losses.BLOCK
+    kind, _, activation = name.partition(" ")
+    activation = elements.ACTIVATIONS[activation]
     if kind == "activate":
         function = activations.activate_function(dtype, activation)
         return function, activations.activate_signature(dtype), activations.BLOCK

@@ -139,6 +139,15 @@ def test_c_refuses_those_of_a_user_in_one_sentence(options):
         trained("c", **options)
 
 
+@needs("c")
+def test_c_has_every_built_in_one_and_no_other():
+    from fastopt._c import ffi, lib
+
+    assert all(lib.fastopt_find_activation(name.encode()) != ffi.NULL for name in ACTIVATIONS)
+    assert all(lib.fastopt_find_loss(name.encode()) != ffi.NULL for name in LOSSES)
+    assert lib.fastopt_find_activation(b"huber") == lib.fastopt_find_loss(b"relu") == ffi.NULL
+
+
 @pytest.mark.parametrize(
     ("find", "name", "error", "message"),
     [

@@ -51,7 +51,7 @@ class Activation:
         zero. A layer keeps its weighted sums for the backward pass only where `z` is among them.
         """
         names = list(inspect.signature(slope).parameters)
-        if not names or not {"z", "a", "at_zero"}.issuperset(names):
+        if not {"z", "a", "at_zero"}.issuperset(names):
             raise TypeError(
                 f"activation {self.name}: its derivative got {inspect.signature(slope)}, "
                 "expected parameters among z, a and at_zero, for example (z, a)"

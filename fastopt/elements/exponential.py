@@ -1,15 +1,16 @@
 """The exponential and the logistic function, from operations that every backend rounds in the same way.
 
-exp(x) = 2ⁿ · exp(r), where n is the integer nearest to x/ln 2 and r = x − n·ln 2, with ln 2 in two parts so that n times
-the first one is exact. Adding 1.5 · 2²³ (2⁵² in float64) to x/ln 2 rounds it, and leaves n in the lowest bits of the sum.
+exp(x) = 2ⁿ · exp(r), where n is the integer nearest to x/ln 2 and r = x − n·ln 2, with ln 2 in two parts so that n
+times the first one is exact. Adding 1.5 · 2²³ (2⁵² in float64) to x/ln 2 rounds it, and leaves n in the lowest bits of
+the sum.
 
 - float32: ln 2 and the polynomial of exp(r) are those of ``expf`` in the Cephes library (S. Moshier, 1992).
-- float64: ln 2 is that of ``e_exp.c`` in fdlibm (Sun Microsystems, 1993); exp(r) is the Taylor series up to r¹³/13!, whose
-  remainder is less than 5e-18 for |r| ≤ ln 2 / 2.
+- float64: ln 2 is that of ``e_exp.c`` in fdlibm (Sun Microsystems, 1993); exp(r) is the Taylor series up to r¹³/13!,
+  whose remainder is less than 5e-18 for |r| ≤ ln 2 / 2.
 
-Arguments are limited to those whose result is a normal number, so that nothing overflows or is a denormal. Between these
-limits, the error of exp is at most 2 units in the last place and that of sigmoid at most 3; tests/test_numba_engine.py
-measures both. NaN stays NaN.
+Arguments are limited to those whose result is a normal number, so that nothing overflows or is a denormal. Between
+these limits, the error of exp is at most 2 units in the last place and that of sigmoid at most 3, which
+tests/test_numba_engine.py measures. NaN stays NaN.
 """
 
 from __future__ import annotations

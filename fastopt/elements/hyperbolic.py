@@ -1,7 +1,7 @@
 """The hyperbolic tangent: a polynomial or a rational function near zero, and 1 − 2/(exp(2|x|) + 1) from |x| = 0.625 on.
 
-Both are those of ``tanhf`` and ``tanh`` in the Cephes library (S. Moshier, 1992). The error is at most 3 units in the last
-place, which tests/test_numba_engine.py measures. NaN stays NaN.
+Both are those of ``tanhf`` and ``tanh`` in the Cephes library (S. Moshier, 1992). The error is at most 3 units in the
+last place, which tests/test_numba_engine.py measures. NaN stays NaN.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ class ElementLoss:
     def shared(self, function: Function) -> Function:
         """Decorate a function of `z`, or of `z` and `y`, whose result value and derivative take by its name.
 
-        It spares them doing the same twice, and is computed by a loop of its own. The value is computed in float64: what
-        has to be rounded to the dtype of the network before belongs here.
+        It spares them doing the same twice, and is computed by a loop of its own, in the dtype of the network.
         """
         self.intermediate = function
         return function
@@ -109,9 +108,9 @@ def loss(*, probabilities: bool = False) -> Callable[[Function], ElementLoss]: .
 def loss(value: Function | None = None, /, *, probabilities: bool = False) -> Any:
     """Make a loss of a scalar function ``f(z, y)`` of one output and its target, whose docstring is the equation.
 
-    Its derivative by z follows, decorated by :meth:`ElementLoss.derivative`. The derivative computes in the dtype of the
-    network, the value in float64. They may call what an activation may, see :func:`activation`, and the value may call
-    ``math.log1p`` besides.
+    Its derivative by z follows, decorated by :meth:`ElementLoss.derivative`. The derivative computes in the dtype of
+    the network, the value in float64. They may call what an activation may, see :func:`activation`, and the value may
+    call ``math.log1p`` too.
 
     Parameters
     ----------

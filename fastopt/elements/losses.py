@@ -1,4 +1,4 @@
-"""The built-in losses. The cross-entropies take logits, so that no finite output overflows: exponents are at most zero."""
+"""The built-in losses. The cross-entropies take logits: exponents are at most zero, so no finite output overflows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Activations of straight lines, and the exponential linear unit.
 
-At exactly zero, relu and leaky_relu have no derivative but a set of subgradients, of which `at_zero` is the chosen one. A
-zero of relu's output stands for z = 0 and for z < 0 alike, so the sign of that zero tells them apart: +0 is the kink, −0
-was negative.
+At exactly zero, relu and leaky_relu have no derivative but a set of subgradients, of which `at_zero` is the chosen one.
+A zero of relu's output stands for z = 0 and for z < 0 alike, so the sign of that zero tells them apart: +0 is the kink,
+−0 was negative.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def identity(z):
 
 
 @identity.derivative
-def identity_slope(a):
+def identity_slope():
     return 1.0
 
 

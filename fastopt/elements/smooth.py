@@ -1,7 +1,7 @@
 """Activations without a kink: the logistic function and the hyperbolic tangent, and z times a gate.
 
-The slopes of the latter need z, so a layer with one of them keeps its weighted sums. Far from zero a gate is 0 or 1; z is
-limited there, so that a huge one gives no product of zero and infinity.
+The slopes of the latter need z, so a layer with one of them keeps its weighted sums. Far from zero a gate is 0 or 1; z
+is limited there, so that a huge one gives no product of zero and infinity.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def gelu(z):
 
 
 @gelu.derivative
-def gelu_slope(z, a):
+def gelu_slope(z):
     x = clip(z, -GELU_END, GELU_END)
     s = gelu_gate(x)
     return fma(x * s * (1.0 - s), fma(3.0 * GELU_THIRD, x * x, GELU_FIRST), s)

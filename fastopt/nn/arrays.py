@@ -1,7 +1,7 @@
 """Scalar functions of :mod:`fastopt.elements` on whole NumPy arrays, some thousand elements at a time.
 
-Whatever a function needs in between has the size of a block: it stays in the cache, and a step allocates nothing that grows
-with the batch.
+Whatever a function needs in between has the size of a block: it stays in the cache, and a step allocates nothing that
+grows with the batch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BLOCK = 2048
 Array = NDArray[Any]
 
 _LIMITS = {4: (-80.0, 88.37626), 8: (-700.0, 709.43)}
-"""Size of a number to the limits of an exponent. The result of the lower one is nothing next to 1, and yet normal when a
-mean divides it."""
+"""Bytes of a number to the limits of an exponent. The result of the lower one is nothing next to 1, and yet normal
+when a mean divides it."""
 
 
 def exp_of(x: Array) -> Array:

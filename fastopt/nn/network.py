@@ -353,8 +353,8 @@ def _check_activations(
 def _check_outputs(loss: Loss, output_activation: Activation, n_outputs: int) -> None:
     if loss.from_logits and not output_activation.element.is_identity:
         raise ValueError(
-            f"output_activation: got {output_activation.name!r}, expected 'identity', since {loss.name} works from logits, "
-            "which cannot overflow; predict_probabilities returns the probabilities"
+            f"output_activation: got {output_activation.name!r}, expected 'identity', since {loss.name} works from "
+            "logits, where it cannot overflow; predict_probabilities gives the probabilities"
         )
     if loss.name == "softmax_cross_entropy" and n_outputs < 2:
         raise ValueError(

@@ -32,8 +32,8 @@ class Workspace:
     outputs
         The outputs of each layer, of shape (capacity, n_out) each.
     weighted
-        The weighted sums that each layer's activation is applied to: arrays of their own where `kept` says so, else those
-        of `outputs`.
+        The weighted sums that each layer's activation is applied to: arrays of their own where `kept` says so, else
+        those of `outputs`.
     deltas
         The derivatives of the loss by the outputs, of the same shapes.
     loss_scratch

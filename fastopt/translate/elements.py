@@ -101,7 +101,8 @@ def _loss(functions: Functions, in_float64: Functions, loss: ElementLoss) -> str
     shared, given = loss.intermediate, {"z": "z[j]", "y": _TARGET}
     first = ""
     if shared:
-        first = f"    for (size_t j = 0; j < n; ++j)\n        d[j] = NAMED({functions.add(shared)})({_arguments(shared, **given)});"
+        call = f"NAMED({functions.add(shared)})({_arguments(shared, **given)})"
+        first = f"    for (size_t j = 0; j < n; ++j)\n        d[j] = {call};"
         given[shared.__name__] = "d[j]"
     wide = {name: f"(double){place}" for name, place in given.items()}
     return _LOSS.format(

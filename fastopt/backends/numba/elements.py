@@ -17,6 +17,7 @@ from numba.np.numpy_support import from_dtype
 from ...elements import IN_DTYPE, Activation, ElementLoss, Loss, RowLoss, add_exponent, exp, exponential, hyperbolic
 from ...rules import vocabulary
 from .. import elements as scalars
+from .. import functions
 from ..elements import arguments, does_not_compile, element_compiler, element_name
 from ..functions import substituted
 from . import decorators, intrinsics, memory, part, rows
@@ -104,7 +105,7 @@ def compiled_activation(activation: Activation, dtype: np.dtype[Any]) -> tuple[A
         The activation does not compile for the dtype.
     """
     compiled = scalar(dtype)
-    name = element_name(activation, _ACTIVATION, dtype.name, _digest())
+    name = element_name(activation, dtype.name, _digest())
     source = _ACTIVATION.format(
         name=name,
         target="a" if activation.keeps_input else "z",
@@ -143,7 +144,7 @@ def compiled_loss(loss: Loss, dtype: np.dtype[Any]) -> Any:
         own_exp = scalar(dtype)(IN_DTYPE[dtype.name][exp])
         function = substituted(rows.softmax_cross_entropy, {exp: own_exp})
         return part.part(function, *signature, digest=_digest())
-    name = element_name(loss, _LOSS, _SHARED_EVERYWHERE, _SHARED, _ROW, dtype.name, _digest())
+    name = element_name(loss, dtype.name, _digest())
     compiled = scalar(dtype)
     helpers = {"value": scalar(np.dtype(np.float64))(loss.value), "slope": compiled(loss.slope)}
     if loss.intermediate:
@@ -199,5 +200,5 @@ def _run(element: Activation | ElementLoss, source: str, own: dict[str, Any]) ->
 @cache
 def _digest() -> str:
     """Return a digest of the sources that every element's machine code comes from."""
-    modules = (decorators, intrinsics, memory, part, rows, scalars, vocabulary, exponential, hyperbolic)
-    return digest_of(*(module.__name__ for module in modules))[:12]
+    modules = (decorators, exponential, functions, hyperbolic, intrinsics, memory, part, rows, scalars, vocabulary)
+    return digest_of(__name__, *(module.__name__ for module in modules))[:12]
