@@ -2,7 +2,7 @@
 
 m (`exp_avg`) and v (`exp_avg_sq`) start at 0, which 1−β₁ᵗ and 1−β₂ᵗ correct. ε is added after that,
 as in Algorithm 1 and PyTorch; Keras adds it to √v. The form printed in some tutorials,
-``p −= η·v̂`` as a second subtraction, is a slip. `adamw` decays by ηλ as PyTorch, the paper by λ.
+``p −= η·v̂`` as a second subtraction, is a slip. AdamW's decay is ηλ, as in PyTorch (paper: λ).
 
 Hyper-parameters:
     lr: η, the length of a step where the gradient is steady
