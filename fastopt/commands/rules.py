@@ -1,24 +1,34 @@
-"""``fastopt rules``: the list of update rules, and the documentation of one."""
+"""``fastopt rules``: the list of update rules, and the documentation of one.
+
+A rule's documentation is its module's docstring. Lines ``name: meaning`` in a section ``Hyper-parameters:`` become a
+table with ranges and defaults; everything else is printed as it stands.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..rules import RULES, Rule
+from ..rules import RULES, MatrixStage, Rule
 from ..runs.settings import find_rule
 from .options import hyper_text
 
 __all__ = ["add_parser", "run"]
 
-_SYMBOLS = "p parameter, g gradient, η lr, λ weight_decay; bytes per parameter in float32"
+_SYMBOLS = "p parameter, g gradient, t step (from 1), η lr, λ weight_decay; sizes are those of float32"
 
 _DECAY = {
-    "l2": "g + λp replaces g",
-    "decoupled": "p is multiplied by 1 − ηλ before the update",
-    None: "as in the equation, or none",
+    "l2": "λ, L2 decay: g + λp takes the place of g",
+    "decoupled": "λ, decoupled decay: p is multiplied by 1 − ηλ before the update",
 }
+
+_SECTION = re.compile(r"^Hyper-parameters:\n(?P<entries>(?: +\w+: .+\n?)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^ +(\w+): (.+)$", re.MULTILINE)
+
+_WIDTH = 100
 
 
 def add_parser(commands: Any) -> None:
@@ -38,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rule is not None:
         print(_explain(arguments.rule))
         return 0
-    print(f"{_SYMBOLS}; 'fastopt rules NAME' explains a rule\n")
+    print(f"{_SYMBOLS}\n'fastopt rules NAME' explains a rule\n")
     for rule in RULES.values():
         print(_describe(rule))
     return 0
@@ -46,36 +56,55 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe(rule: Rule) -> str:
     hyper = ", ".join(f"{name}={value}" for name, value in rule.hyper.items())
-    lines = [rule.name, f"    {rule.equation}", f"    {_state(rule)}"]
     decay = f"; {rule.decay} decay" if rule.decay else ""
-    return "\n".join([*lines, f"    {hyper}{decay}", ""])
-
-
-def _state(rule: Rule) -> str:
-    return f"state: {', '.join(rule.states) or 'none'}; {4 * rule.words_per_parameter()} bytes"
+    state = f"state: {', '.join(rule.states) or 'none'}; {4 * rule.words_per_parameter()} bytes"
+    return "\n".join([rule.name, f"    {rule.equation}", f"    {state}", f"    {hyper}{decay}", ""])
 
 
 def _explain(spec: str) -> str:
     rule = find_rule(spec)
-    return "\n".join(
-        [
-            rule.name,
-            "",
-            f"    {rule.equation}",
-            f"    {_state(rule)}",
-            f"    weight decay: {_DECAY[rule.decay]}",
-            "",
-            f"hyper-parameters ('fastopt train --rule {spec} --help' shows their options)",
-            *_hyper(rule),
-            "",
-            rule.documentation,
-            "",
-            _SYMBOLS,
-        ]
-    )
+    before, meanings, after = _parts(rule.documentation)
+    if rule.decay:
+        meanings["weight_decay"] = _DECAY[rule.decay]
+    equation = [f"    {line.strip()}" for line in rule.equation.split(";") if line]
+    table = [f"Hyper-parameters (options: 'fastopt train --rule {spec} --help'):", *_hyper(rule, meanings)]
+    blocks = [[rule.name], equation, [f"    {_SYMBOLS}", *_sizes(rule)], [before.strip()], table, [after.strip()]]
+    return "\n\n".join(text for text in map("\n".join, blocks) if text)
 
 
-def _hyper(rule: Rule) -> Iterator[str]:
-    width = max(map(len, rule.hyper))
-    for name, default in rule.hyper.items():
-        yield f"    {name:<{width}}  {rule.ranges[name]!s:<7} default {hyper_text(default)}"
+def _parts(documentation: str) -> tuple[str, dict[str, str], str]:
+    """Return what stands before the hyper-parameters, the meaning of each of them, and what stands after them."""
+    section = _SECTION.search(documentation)
+    if section is None:
+        return documentation, {}, ""
+    meanings = dict(_ENTRY.findall(section["entries"]))
+    return documentation[: section.start()], meanings, documentation[section.end() :]
+
+
+def _sizes(rule: Rule) -> Iterator[str]:
+    """Yield what the rule keeps, and what a step reads and writes."""
+    states = [name + _start(rule.starts.get(name, 0.0)) for name in rule.states]
+    yield f"    state: {', '.join(states) or 'none'}; {4 * len(states)} bytes per parameter"
+    memory = rule.memory_at_start(rule.hyper)
+    if memory:
+        yield f"    numbers kept from step to step: {', '.join(memory)}"
+    products = ", and matrix products" if any(isinstance(stage, MatrixStage) for stage in rule.stages) else ""
+    yield f"    a step reads and writes {4 * rule.words_per_parameter()} bytes per parameter{products}"
+    if rule.vectors is not None:
+        yield f"    segments that are not matrices: {rule.vectors.name}"
+
+
+def _start(start: float | str) -> str:
+    return f" (at first {start})" if start else ""
+
+
+def _hyper(rule: Rule, meanings: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of a table: name, range, default, and the meaning, which may take several lines."""
+    cells = [(name, str(rule.ranges[name]), hyper_text(default)) for name, default in rule.hyper.items()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        known = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        start = f"    {known}  "
+        lines = textwrap.wrap(meanings.get(row[0], ""), _WIDTH - len(start)) or [""]
+        yield f"{start}{lines[0]}".rstrip()
+        yield from (" " * len(start) + line for line in lines[1:])

@@ -1,6 +1,24 @@
-"""Adagrad: Duchi, Hazan and Singer, 2011. PyTorch's form: the sum starts at 0, and ε stands outside the root.
+"""Adagrad: each step is divided by the root of the sum s (`sum`) of the squared gradients so far.
 
-Keras and optax start at 0.1: ``optimizer.state["sum"].fill(0.1)``.
+As in PyTorch, s starts at 0, and ε is outside the root; in Keras and optax s starts at 0.1,
+``optimizer.state["sum"].fill(0.1)``, and ε is inside.
+
+Hyper-parameters:
+    lr: η, the length of the first step
+    lr_decay: lowers η in addition, as in the equation
+    eps: ε, prevents a division by zero
+
+Use it: for sparse gradients; parameters that are rarely updated move further when they are.
+Weaknesses: s never decreases, so steps only shrink, and long training of networks can stall.
+References: Duchi, Hazan and Singer, Adaptive subgradient methods for online learning and stochastic
+    optimization, 2011, Journal of Machine Learning Research 12.
+
+>>> from fastopt import Optimizer  # steps under a steady gradient: η, η/√2, η/√3
+>>> optimizer = Optimizer(np.zeros(1), "adagrad", backend="reference", lr=1.0)
+>>> for t in range(3):
+...     optimizer.step(np.ones(1))
+>>> optimizer.parameters.round(3)  # −1 − 0.707 − 0.577
+array([-2.284])
 """
 
 from math import sqrt

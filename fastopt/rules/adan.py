@@ -1,4 +1,28 @@
-"""Adan: Xie et al., 2022, with the decay of its Algorithm 1. The β are 1 minus the paper's, as in the authors' code."""
+"""Adan: Adam with Nesterov momentum, estimated from the differences of successive gradients.
+
+m (`exp_avg`) averages the gradient, d (`exp_avg_diff`) its change Δ since g₋ (`previous_grad`), and
+n (`exp_avg_sq`) the square of g + β₂Δ; Δ is 0 in the first step. The decay is that of Algorithm 1.
+β are 1 minus the paper's, and the bias corrections are those of the authors' code.
+
+Hyper-parameters:
+    lr: η, the length of a step where the gradient is steady
+    betas: β₁, β₂ and β₃, the shares of m, d and n that are kept at each step
+    eps: ε, outside the root, prevents a division by zero
+    weight_decay: λ, divides p by 1 + ηλ after the step
+
+Use it: in the place of AdamW; the authors advise a learning rate 5 to 10 times as large.
+Weaknesses: four states, twice AdamW's; Δ compares gradients of two batches, so small ones make it
+    noisy.
+References: Xie, Zhou, Li, Lin and Yan, Adan: adaptive Nesterov momentum algorithm for faster
+    optimizing deep models, 2022, arXiv:2208.06677.
+
+>>> from fastopt import Optimizer  # a steady gradient, and one that shrinks: Δ shortens its step
+>>> optimizer = Optimizer(np.zeros(2), "adan", backend="reference", lr=0.1)
+>>> optimizer.step(np.array([1.0, 1.0]))
+>>> optimizer.step(np.array([1.0, 0.5]))
+>>> optimizer.parameters.round(3)
+array([-0.2  , -0.172])
+"""
 
 from math import sqrt
 

@@ -1,4 +1,26 @@
-"""LAMB: You et al., 2020, Algorithm 2, with the identity as its φ. The ratio is 1 where a norm is zero."""
+"""LAMB: Adam's step with decay, scaled in each segment to the length η‖p‖.
+
+m (`exp_avg`) and v (`exp_avg_sq`) are Adam's averages. As Algorithm 2 with the identity as φ; the
+ratio of the norms is 1 where one is 0. DeepSpeed clamps the ratio, Apex omits it without decay.
+
+Hyper-parameters:
+    lr: η, the length of a step relative to the norm of the segment
+    betas: β₁ and β₂, the shares of m and v that are kept at each step
+    eps: ε, outside the root, after the bias correction
+    weight_decay: λ, part of u, and so of the scaled step
+
+Use it: for batches of thousands of samples and more, which it was designed for.
+Weaknesses: little to gain with small batches; a segment with a tiny norm takes tiny steps, such as
+    biases after their start at 0; two passes over the parameters.
+References: You et al., Large batch optimization for deep learning: training BERT in 76 minutes,
+    2020, arXiv:1904.00962.
+
+>>> from fastopt import Optimizer  # the step has length η‖p‖ = 0.1 · 5
+>>> p = np.array([3.0, 4.0])
+>>> Optimizer(p, "lamb", backend="reference", lr=0.1).step(np.array([1.0, -5.0]))
+>>> np.linalg.norm(p - [3.0, 4.0]).round(6).item()
+0.5
+"""
 
 from math import sqrt
 

@@ -1,4 +1,29 @@
-"""Muon: Jordan et al., 2024, scaled as Liu et al., 2025, to share lr and weight decay with AdamW for vectors."""
+"""Muon: momentum, made nearly orthogonal as a matrix, so that no direction in it dominates.
+
+b (`momentum_buffer`) averages the gradient; u (`update`) is its Nesterov form, which five
+Newton–Schulz steps orthogonalise, in the buffers' precision (the original: bfloat16). The factor
+0.2·√max(rows, columns) makes elements of a step as large as AdamW's (Liu et al.): `adamw` updates
+the segments that are not matrices, with the same lr and weight_decay.
+
+Hyper-parameters:
+    lr: η, tuned as for AdamW
+    momentum: μ, the share of b that is kept at each step
+
+Use it: for the hidden layers of large networks; give embeddings and the output layer a group with
+    `adamw`, as its authors advise.
+Weaknesses: matrices only; its products add about 5·min(rows, columns)/(batch size) to those of
+    training, which is much for small batches.
+References: Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024,
+    https://kellerjordan.github.io/posts/muon/.
+    Liu et al., Muon is scalable for LLM training, 2025, arXiv:2502.16982.
+
+>>> from fastopt import Layout, Optimizer  # singular values of 100 and 1 become nearly equal
+>>> p, layout = np.zeros(4), Layout({"weight": (2, 2)})
+>>> optimizer = Optimizer(p, "muon", layout=layout, backend="reference", lr=0.1)
+>>> optimizer.step(np.array([100.0, 0.0, 0.0, 1.0]))
+>>> p.round(3)
+array([-0.02,  0.  ,  0.  , -0.02])
+"""
 
 from math import sqrt
 

@@ -1,4 +1,32 @@
-"""Prodigy: Mishchenko and Defazio, 2023, Algorithm 4, with AdamW's decay and bias corrections in the step size."""
+"""Prodigy: Adam with a step size d that is estimated from how far the parameters have come.
+
+d estimates the distance from the start p₀ (`initial`) to the solution, in the largest parameter.
+m (`exp_avg`) and v (`exp_avg_sq`) average d·g and its square; r (`numerator`) and s
+(`weighted_sum`) are kept divided by d0. Decay and bias corrections (part of η here) are Adam's, as
+options of the authors' code.
+
+Hyper-parameters:
+    lr: η, a factor of the step; leave it at 1, except for a schedule
+    betas: β₁ and β₂, the shares of m and v that are kept; √β₂ of r and s
+    eps: ε, outside the root, in units of d
+    d0: d before the first step; small, since d can only grow
+    d_coef: a factor of the estimate r/‖s‖₁
+    weight_decay: λ, multiplies p by 1 − ηdλ
+
+Use it: where tuning the learning rate costs too much; with a schedule such as cosine.
+Weaknesses: one d for all layers; d never decreases, so an overestimate stays (a warm-up can
+    cause one); four states.
+References: Mishchenko and Defazio, Prodigy: an expeditiously adaptive parameter-free learner, 2023,
+    arXiv:2306.06101.
+
+>>> from fastopt import Optimizer  # from 0 to (3, 30), with steps of 1e-6 at first
+>>> p = np.zeros(2)
+>>> optimizer = Optimizer(p, "prodigy", backend="reference")
+>>> for t in range(200):
+...     optimizer.step(p - [3.0, 30.0])
+>>> p.round(1)
+array([ 3., 30.])
+"""
 
 from math import sqrt
 

@@ -1,6 +1,26 @@
-"""RMSprop: Tieleman and Hinton, 2012, and its centered form by Graves, 2013. PyTorch's form: ε stands outside the root.
+"""RMSprop: each gradient is divided by the root of the average v (`square_avg`) of its square.
 
-The variance v − a² is zero when the gradient is constant, and rounding can make it less: its absolute value is taken.
+The centered rules subtract the square of the average gradient a (`grad_avg`); as rounding can make
+v − a² negative, its absolute value is taken. b (`momentum_buffer`) sums the quotients, without η
+(Keras: with η). ε is outside the root as in PyTorch; Keras and optax have it inside.
+
+Hyper-parameters:
+    lr: η, the length of a step under a steady gradient, without momentum or centering
+    alpha: α, the share of v and a that is kept at each step
+    eps: ε, prevents a division by zero
+    momentum: μ, the share of b that is kept at each step
+
+Use it: for recurrent networks and reinforcement learning, where the scale of gradients changes.
+Weaknesses: v starts at 0 without a bias correction: the first step is η/√(1 − α), ten times η by
+    default. Steps do not shrink with the gradient near a minimum, so lr has to.
+References: Tieleman and Hinton, Lecture 6.5: RMSProp, Neural Networks for Machine Learning, 2012.
+    Graves, Generating sequences with recurrent neural networks, 2013, arXiv:1308.0850.
+
+>>> from fastopt import Optimizer  # the first step is ten times η for gradients of any scale
+>>> p = np.zeros(2)
+>>> Optimizer(p, "rmsprop", backend="reference", lr=0.01).step(np.array([1000.0, -0.001]))
+>>> p.round(3)
+array([-0.1,  0.1])
 """
 
 from math import sqrt

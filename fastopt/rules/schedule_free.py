@@ -1,6 +1,26 @@
-"""Schedule-free AdamW: Defazio et al., 2024, Algorithm 1. The parameters are y, where gradients are taken.
+"""Schedule-free AdamW: an average of the iterates takes the place of a learning-rate schedule.
 
-The average x = y + (1 − 1/β₁)(z − y) is what predicts best.
+p holds y, where gradients are taken; z (`z`) takes the steps, and v (`exp_avg_sq`) averages g². The
+average x = y + (1 − 1/β₁)(z − y) predicts best. η² in c is that of the largest η so far
+(`largest_lr`), and Ση² the sum of these (`weight_sum`), as in the authors' code.
+
+Hyper-parameters:
+    lr: η, the length of a step of z; often larger than AdamW's
+    betas: β₁, the share of x in y, and β₂, the share of v that is kept at each step
+    eps: ε, outside the root, after the bias correction
+    weight_decay: λ, a part of u, taken at y
+
+Use it: where the length of training is not known in advance.
+Weaknesses: evaluation wants x, not the parameters y; batch statistics have to be collected again at
+    x; needs a warm-up, which is not part of the rule.
+References: Defazio et al., The road less scheduled, 2024, arXiv:2405.15682.
+
+>>> from fastopt import Optimizer  # z is back at 1, one step of 0.1 from 1.1; y averages
+>>> optimizer = Optimizer(np.zeros(1), "schedule_free_adamw", backend="reference", lr=0.1)
+>>> for t in range(100):
+...     optimizer.step(np.sign(optimizer.parameters - 1.05))
+>>> optimizer.parameters.round(3), optimizer.state["z"].round(3)
+(array([1.047]), array([1.]))
 """
 
 from math import sqrt
