@@ -5,6 +5,7 @@ package carries: ``fastopt.c`` and ``fastopt.h`` for programs in C, and the sour
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 
 
 def generate() -> None:
-    """Write what C takes from Python, then the files that the package carries."""
+    """Write what C takes from Python, then the files that the package carries; nothing older stays."""
+    shutil.rmtree(GENERATED, ignore_errors=True)
     sweeps, elements = built_in_sweeps().values(), (ACTIVATIONS.values(), LOSSES.values())
     own = {
         "constants.inc": constants_source(),
