@@ -68,7 +68,11 @@ def scalar_functions(
     def helper(function: FunctionType) -> Any:
         return inlined(with_constants(function, dtype))
 
-    functions = {"rule": sweep.update, "scaled": prelude.scaled, "decayed": prelude.decayed}
+    functions: dict[str, Callable[..., Any]] = {
+        "rule": sweep.update,
+        "scaled": prelude.scaled,
+        "decayed": prelude.decayed,
+    }
     return {name: prepared(positional(function)) for name, function in functions.items()}
 
 

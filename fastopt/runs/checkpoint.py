@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .._errors import whole_number
 from .._files import replace_file
+from ..nn import Network
 from ..optim import Optimizer
 from ..train import MLP
 
@@ -53,7 +54,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: Path,
-    model: MLP,
+    model: Network,
     optimizer: Optimizer,
     *,
     extra: Any = None,
