@@ -12,7 +12,7 @@ from cffi import FFI
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from fastopt.translate import built_in_sweeps, constants_source, passes_source, table_source  # noqa: E402
+from fastopt.translate import built_in_sweeps, constants_source, numbers_source, passes_source, table_source  # noqa: E402
 
 GENERATED = HERE / "generated"
 COMPILE_ARGS = ["-O3", "-std=gnu99", "-fno-math-errno", "-ffp-contract=off"]
@@ -31,7 +31,12 @@ def generate() -> None:
     """Write what C takes from Python."""
     sweeps = built_in_sweeps().values()
     GENERATED.mkdir(exist_ok=True)
-    texts = {"constants": constants_source(), "passes": passes_source(sweeps), "rules": table_source(sweeps)}
+    texts = {
+        "constants": constants_source(),
+        "numbers": numbers_source(),
+        "passes": passes_source(sweeps),
+        "rules": table_source(sweeps),
+    }
     for name, text in texts.items():
         (GENERATED / f"{name}.inc").write_text(text, encoding="utf-8")
 

@@ -113,6 +113,7 @@ static int thread_count(void) { return 1; }
 #define SUFFIX(name) name##_f32
 #include "structs.inc"
 #include "workspace.inc"
+#include "moments.inc"
 #undef REAL
 #undef SUFFIX
 
@@ -120,8 +121,11 @@ static int thread_count(void) { return 1; }
 #define SUFFIX(name) name##_f64
 #include "structs.inc"
 #include "workspace.inc"
+#include "moments.inc"
 #undef REAL
 #undef SUFFIX
+
+#include "numbers.inc"
 
 static int is_network(const fastopt_network *network)
 {
@@ -247,9 +251,11 @@ int fastopt_has_threads(void)
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "threads.inc"
+#include "train_stages.inc"
 #undef REAL
 #undef SUFFIX
 
 #define REAL double
 #define SUFFIX(name) name##_f64
 #include "threads.inc"
+#include "train_stages.inc"

@@ -9,6 +9,7 @@ from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Run
 from .source import number_count
+from .staged import SpanSpec, StagedTrainer, StagedUpdate
 from .threads import available_cores
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "MatMul",
     "NetworkSpec",
     "Run",
+    "SpanSpec",
+    "StagedTrainer",
+    "StagedUpdate",
     "Trainer",
     "available_cores",
     "backend_of",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._device_memory import DeviceMemory
 from ..rules import Sweep
 from .network import NetworkSpec, Trainer
+from .staged import StagedTrainer, StagedUpdate
 
 __all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Run"]
 
@@ -124,4 +125,12 @@ class Backend(Protocol):
         """Return what trains that network in compiled code, or None where the backend has no such code.
 
         Without a sweep, whose update runs inside the backward pass, it computes gradients only.
+        """
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return what trains that network by a rule of several sweeps, many steps in one call.
+
+        None where the backend has no such code, or cannot compute the rule's numbers in it.
         """

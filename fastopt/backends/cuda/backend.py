@@ -14,6 +14,7 @@ from ...rules import Rule
 from ..network import NetworkSpec, Trainer
 from ..protocol import Kernel, Run
 from ..source import does_not_compile
+from ..staged import StagedTrainer, StagedUpdate
 from . import shim
 from .launch import bind
 from .memory import Device, DeviceBuffer
@@ -90,6 +91,12 @@ class CudaBackend:
             return CudaTrainer(network, rule, dtype)
         except shim.TYPING_ERRORS as error:
             raise does_not_compile(rule, dtype, error) from error
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return None: the host computes the numbers between stages."""
+        return None
 
     def sum_of_squares(self, values: DeviceBuffer, threads: int) -> Callable[[], float]:
         """Return what gives Σ x² with the bits of the CPU's sum, and waits for the GPU."""
