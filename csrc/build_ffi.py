@@ -25,6 +25,7 @@ from fastopt.translate import (  # noqa: E402
     elements_table,
     expanded,
     listing_source,
+    numbers_source,
     passes_source,
     table_source,
 )
@@ -57,6 +58,7 @@ def generate() -> None:
         "elements_float32.inc": elements_source(*elements, "float32"),
         "elements_float64.inc": elements_source(*elements, "float64"),
         "listing.inc": listing_source(sweeps),
+        "numbers.inc": numbers_source(),
         "passes.inc": passes_source(sweeps),
         "rules.inc": table_source(sweeps),
     }

@@ -124,14 +124,18 @@ struct fastopt_loss {
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "workspace.inc"
+#include "moments.inc"
 #undef REAL
 #undef SUFFIX
 
 #define REAL double
 #define SUFFIX(name) name##_f64
 #include "workspace.inc"
+#include "moments.inc"
 #undef REAL
 #undef SUFFIX
+
+#include "numbers.inc"
 
 static int is_network(const fastopt_network *network)
 {
@@ -281,9 +285,11 @@ int fastopt_has_threads(void)
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "threads.inc"
+#include "train_stages.inc"
 #undef REAL
 #undef SUFFIX
 
 #define REAL double
 #define SUFFIX(name) name##_f64
 #include "threads.inc"
+#include "train_stages.inc"

@@ -123,6 +123,50 @@ int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, 
                       const int64_t *rows, size_t count, size_t batch, const double *coefficients, void *workspace,
                       double *loss, int64_t *correct, int threads, int level);
 
+/* Training steps by a rule of several passes, or by one whose gradient's norm is limited. A step overwrites `gradients`, then
+ * runs the passes, its stages, over spans: slices of the buffers. In between, it computes the numbers that the passes take.
+ *
+ * A span has a frame of `frame_size` numbers, all frames lying one after the other. The last `given_size` of a frame are
+ * copied from `given` at the start of a step, which has them for each step and group in turn; the others are sums of stages
+ * and what `numbers` computes, which may keep some of them from step to step. `numbers` is called at each of `moments`: 0
+ * before the first stage, k after the k-th, when its sums are in the frames. Functions by name: "limits" for any rule of one
+ * pass without sums whose norm is limited, "lamb", "lamb_with_limits"; NULL where there is none.
+ *
+ * A stage names its states by their places in `states`, and numbers and sums by their places in a frame. */
+typedef void (*fastopt_numbers)(int moment, double *frames, size_t frame_size, size_t spans);
+fastopt_numbers fastopt_find_numbers(const char *name);
+
+typedef struct {
+    const fastopt_rule *rule;
+    const int *states, *numbers, *sums;
+} fastopt_stage;
+
+typedef struct {
+    size_t offset, size, group;
+} fastopt_span;
+
+typedef struct {
+    const fastopt_stage *stages;
+    const fastopt_span *spans;
+    size_t stage_count, span_count, group_count, moments;
+    fastopt_numbers numbers; /* may be NULL */
+    double *frames;
+    const double *given;
+    size_t frame_size, given_size;
+} fastopt_stages;
+
+/* `workspace` holds fastopt_train_workspace and then fastopt_stages_workspace bytes. The rest is as for fastopt_train. */
+size_t fastopt_stages_workspace_f32(const fastopt_stages *stages);
+size_t fastopt_stages_workspace_f64(const fastopt_stages *stages);
+int fastopt_train_stages_f32(const fastopt_network *network, const fastopt_stages *stages, float *parameters,
+                             float *gradients, float *const *states, const float *inputs, const int64_t *labels,
+                             const float *values, const int64_t *rows, size_t count, size_t batch, void *workspace,
+                             double *loss, int64_t *correct, int threads, int level);
+int fastopt_train_stages_f64(const fastopt_network *network, const fastopt_stages *stages, double *parameters,
+                             double *gradients, double *const *states, const double *inputs, const int64_t *labels,
+                             const double *values, const int64_t *rows, size_t count, size_t batch, void *workspace,
+                             double *loss, int64_t *correct, int threads, int level);
+
 #ifdef __cplusplus
 }
 #endif

@@ -52,7 +52,7 @@ class Stepper(ArrayStepper):
 
     def step(self) -> None:
         driver, coefficients = self._driver, self._next()
-        self._coefficients.count_steps([1.0])
+        self._coefficients.steps += 1
         check(driver.cuMemcpyHtoDAsync(self._own, coefficients.ctypes.data, coefficients.nbytes, 0))
         pointers = self._pointers.ctypes.data
         check(driver.cuLaunchKernel(self._kernel, self._grid, 1, 1, self._block, 1, 1, 0, 0, pointers, 0))
@@ -71,7 +71,9 @@ class Stepper(ArrayStepper):
 
     def _next(self) -> Array:
         """Return the coming step's coefficients: computed in float64 and rounded once, as fastopt's are."""
-        row: Array = self._coefficients.next_coefficients([1.0], ["parameters"])[0, 0].astype(self._dtype)
+        optimizer, groups = self._coefficients, self._coefficients.parts.groups
+        table = groups.table([groups.default], optimizer.steps + 1, [1.0], 1.0, np.inf, self._dtype)
+        row: Array = table[0, 0]
         return row
 
 

@@ -10,6 +10,7 @@ from .network import DenseSpec, NetworkSpec, Trainer
 from .plan import Plan
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Numbers, Run
 from .source import number_count
+from .staged import SpanSpec, StagedTrainer, StagedUpdate
 from .threads import available_cores
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "Numbers",
     "Plan",
     "Run",
+    "SpanSpec",
+    "StagedTrainer",
+    "StagedUpdate",
     "Trainer",
     "available_cores",
     "backend_of",

@@ -13,9 +13,11 @@ from ..rules import Sweep
 from ..translate import is_built_in
 from .c_compile import user_rule_address
 from .c_network import CTrainer
+from .c_staged import CStagedTrainer, numbers_function
 from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
+from .staged import StagedTrainer, StagedUpdate
 from .threads import is_forked_child
 
 __all__ = ["CBackend"]
@@ -133,3 +135,13 @@ class CBackend:
         return CTrainer(
             network, ffi.NULL if sweep is None else self._handle(sweep), *_C_TYPES[dtype.name], threads, self._level
         )
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return the training steps in C; None where a rule of the user's computes numbers."""
+        numbers = numbers_function(update)
+        if numbers is None:
+            return None
+        handles = [self._handle(sweep) for sweep in update.sweeps]
+        return CStagedTrainer(network, update, handles, numbers, *_C_TYPES[dtype.name], threads, self._level)

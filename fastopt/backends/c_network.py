@@ -13,9 +13,57 @@ from ..elements import ACTIVATIONS, LOSSES, Activation, Loss
 from .network import Array, DenseSpec, NetworkSpec
 from .threads import is_forked_child
 
-__all__ = ["CTrainer"]
+__all__ = ["CNetwork", "CTrainer"]
 
 _ALIGNMENT = 64
+
+
+class CNetwork:
+    """A network as the C library takes it, and the memory that its training works in.
+
+    Parameters
+    ----------
+    network
+        The layers and the loss.
+    real, suffix
+        C's name of the dtype, and the ending of its functions.
+    """
+
+    def __init__(self, network: NetworkSpec, real: str, suffix: str) -> None:
+        self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
+        self.network = ffi.new(
+            "fastopt_network *", [self._layers, _loss(network.loss), len(network.layers), network.kink]
+        )
+        self._array, self._pointers = f"{real}[]", f"{real} *[]"
+        self._bytes = getattr(lib, f"fastopt_train_workspace_{suffix}")
+        self._workspace = np.empty(0, np.uint8)
+
+    def reals(self, array: Array) -> Any:
+        """Return a pointer to the array's numbers."""
+        return ffi.from_buffer(self._array, array)
+
+    def pointers(self, arrays: Sequence[Array]) -> Any:
+        """Return pointers to the numbers of the arrays; the arrays have to be kept."""
+        return ffi.new(self._pointers, [self.reals(array) for array in arrays])
+
+    def data(self, inputs: Array, targets: Array, rows: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Return inputs, labels, values, rows and the number of rows."""
+        labelled = targets.ndim == 1
+        return (
+            self.reals(inputs),
+            ffi.from_buffer("int64_t[]", targets) if labelled else ffi.NULL,
+            ffi.NULL if labelled else self.reals(targets),
+            ffi.from_buffer("int64_t[]", rows),
+            len(rows),
+        )
+
+    def room(self, batch: int, threads: int, more: int = 0) -> Any:
+        """Return an aligned workspace for that batch and so many more bytes, a new one only when it has to grow."""
+        wanted = self._bytes(self.network, batch, threads) + more + _ALIGNMENT
+        if wanted > self._workspace.size:
+            self._workspace = np.empty(wanted, np.uint8)
+        address = ffi.cast("char *", ffi.from_buffer(self._workspace))
+        return address + -int(ffi.cast("uintptr_t", address)) % _ALIGNMENT
 
 
 class CTrainer:
@@ -39,14 +87,9 @@ class CTrainer:
     """
 
     def __init__(self, network: NetworkSpec, handle: Any, real: str, suffix: str, threads: int, level: int) -> None:
-        self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
-        self._network = ffi.new(
-            "fastopt_network *", [self._layers, _loss(network.loss), len(network.layers), network.kink]
-        )
-        self._handle, self._real, self._threads, self._level = handle, real, threads, level
+        self._network = CNetwork(network, real, suffix)
+        self._handle, self._threads, self._level = handle, threads, level
         self._train = getattr(lib, f"fastopt_train_{suffix}")
-        self._bytes = getattr(lib, f"fastopt_train_workspace_{suffix}")
-        self._workspace = np.empty(0, np.uint8)
         self._loss, self._correct = ffi.new("double *"), ffi.new("int64_t *")
 
     def __call__(
@@ -62,23 +105,17 @@ class CTrainer:
     ) -> tuple[float, int]:
         """Take the steps; see :class:`Trainer`."""
         self._loss[0] = loss
-        p, *states = (self._reals(buffer) for buffer in buffers)
-        labelled = targets.ndim == 1
-        threads = 1 if is_forked_child() else self._threads
+        network, threads = self._network, 1 if is_forked_child() else self._threads
         status = self._train(
-            self._network,
+            network.network,
             self._handle,
-            p,
-            ffi.NULL if gradients is None else self._reals(gradients),
-            ffi.new(f"{self._real} *[]", states),
-            self._reals(inputs),
-            ffi.from_buffer("int64_t[]", targets) if labelled else ffi.NULL,
-            ffi.NULL if labelled else self._reals(targets),
-            ffi.from_buffer("int64_t[]", rows),
-            len(rows),
+            network.reals(buffers[0]),
+            ffi.NULL if gradients is None else network.reals(gradients),
+            network.pointers(buffers[1:]),
+            *network.data(inputs, targets, rows),
             batch,
-            ffi.NULL if coefficients is None else self._reals(coefficients),
-            self._room(batch, threads),
+            ffi.NULL if coefficients is None else network.reals(coefficients),
+            network.room(batch, threads),
             self._loss,
             self._correct,
             threads,
@@ -87,17 +124,6 @@ class CTrainer:
         if status != lib.FASTOPT_OK:
             raise RuntimeError(f"the C library refused the training step with status {status}; see fastopt.h")
         return self._loss[0], self._correct[0]
-
-    def _reals(self, array: Array) -> Any:
-        return ffi.from_buffer(f"{self._real}[]", array)
-
-    def _room(self, batch: int, threads: int) -> Any:
-        """Return the aligned workspace for that batch, which is made anew only when it has to grow."""
-        wanted = self._bytes(self._network, batch, threads) + _ALIGNMENT
-        if wanted > self._workspace.size:
-            self._workspace = np.empty(wanted, np.uint8)
-        address = ffi.cast("char *", ffi.from_buffer(self._workspace))
-        return address + -int(ffi.cast("uintptr_t", address)) % _ALIGNMENT
 
 
 def _layer(layer: DenseSpec) -> tuple[int, int, int, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..rules import MatrixStage, Sweep
 from .network import NetworkSpec, Trainer
 from .plan import Plan
+from .staged import StagedTrainer, StagedUpdate
 
 __all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Numbers", "Run"]
 
@@ -164,4 +165,12 @@ class Backend(Protocol):
         """Return what trains that network in compiled code, or None where the backend has no such code.
 
         Without a sweep, whose update runs inside the backward pass, it computes gradients only.
+        """
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return what trains that network by a rule of several sweeps, many steps in one call.
+
+        None where the backend has no such code, or cannot compute the rule's numbers in it.
         """

@@ -13,6 +13,7 @@ from .functions import substituted
 from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
+from .staged import StagedTrainer, StagedUpdate
 
 __all__ = ["ReferenceBackend"]
 
@@ -72,6 +73,12 @@ class ReferenceBackend:
 
     def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
+        return None
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return None, as :meth:`trainer` does."""
         return None
 
 

@@ -1,5 +1,6 @@
 """The optimizer: one rule over one flat buffer of parameters, in place."""
 
-from .optimizer import Optimizer
+from .groups import Group
+from .optimizer import Optimizer, OptimizerParts
 
-__all__ = ["Optimizer"]
+__all__ = ["Group", "Optimizer", "OptimizerParts"]

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from .._bfloat16 import state_dtype
 from .._errors import whole_number
-from ..backends import Backend, Device, NetworkSpec, Trainer, available_cores, backend_of
+from ..backends import Backend, Device, available_cores, backend_of
 from ..buffers import Layout
-from ..rules import Hyper, Rule, Sweep, get_rule, with_limits
+from ..rules import Hyper, Rule, get_rule, with_limits
 from .groups import Groups
-from .program import Options, make_step
+from .program import Options, Step, make_step
 from .spans import Spans
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "OptimizerParts"]
 
 Array = NDArray[Any]
+
+
+class OptimizerParts(NamedTuple):
+    """What an optimizer consists of.
+
+    `parameters` is the buffer as passes take it. `spans` and `step` are other objects when the stages of a step change.
+    """
+
+    backend: Backend
+    device: Device
+    parameters: Array
+    groups: Groups
+    spans: Spans
+    step: Step
 
 
 class Optimizer:
@@ -266,7 +280,7 @@ class Optimizer:
         if gradients is not spans.bound or gradients.shape != self._shape:
             spans.bind(gradients, writable=self._zero_grad)
         step = self._step
-        step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
+        step.prepare(self.steps + 1, self.options(grad_scale), spans.buffer)
         if step.launch(self._zero_grad, self._skip_nonfinite):
             self.steps += 1
             return
@@ -274,7 +288,8 @@ class Optimizer:
         if self._zero_grad:
             spans.clear_gradients()
 
-    def _options(self, grad_scale: float) -> Options:
+    def options(self, grad_scale: float = 1.0) -> Options:
+        """Return what a step does to its gradient before the rule takes it."""
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
         return (
@@ -324,7 +339,7 @@ class Optimizer:
                     "capture: zero_grad, skip_nonfinite, or whether there is a limit of the norm, is no longer what it "
                     "was; capture again"
                 )
-            step.prepare(self.steps + 1, self._options(grad_scale), buffer)
+            step.prepare(self.steps + 1, self.options(grad_scale), buffer)
             passes()
             self.steps += 1
 
@@ -358,66 +373,17 @@ class Optimizer:
         self._check_can_be_captured("prepare")
         if self._spans.bound is None:
             raise RuntimeError("prepare: got no gradients so far; call launch(gradients), where it is captured, before")
-        self._step.prepare(self.steps + 1, self._options(grad_scale), self._spans.buffer)
+        self._step.prepare(self.steps + 1, self.options(grad_scale), self._spans.buffer)
         self.steps += 1
 
     @property
-    def needs_whole_gradient(self) -> bool:
-        """Whether a step looks at, or leaves behind, more of the gradient than each parameter's own element."""
-        rules = [span.rule for span in self._spans.list]
-        return self._zero_grad or not all(rule.is_local and rule.stages == rules[0].stages for rule in rules)
-
-    def trainer(self, network: NetworkSpec) -> Trainer | None:
-        """Return what trains that network in compiled code; None where the backend has no such code.
-
-        It updates inside the backward pass, or computes gradients only if the step needs the whole gradient.
-        """
-        (sweep,) = (None,) if self.needs_whole_gradient else self._spans.list[0].rule.stages
-        assert sweep is None or isinstance(sweep, Sweep)
-        return self._backend.trainer(network, sweep, self._parameters.dtype, self.threads)
-
-    def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
-        """Return what the coming steps' passes take, of shape (steps, groups, numbers).
-
-        Parameters
-        ----------
-        lr_scales
-            The factor on the learning rate in each step.
-        groups
-            Names of groups, one for each array of a step; a name that the layout does not have stands for its first.
-        """
-        scale, clip_value = -1.0 if self.maximize else 1.0, math.inf if self._clip_value is None else self._clip_value
-        members = [next((s for s in self.layout if s.group == name), self.layout.segments[0]) for name in groups]
-        return self._groups.table(
-            [self._groups.of(segment) for segment in members],
-            self.steps + 1,
-            lr_scales,
-            scale,
-            clip_value,
-            self._backend.compute_dtype(self._parameters.dtype),
-        )
-
-    def write_parameters(self, values: Array) -> None:
-        """Copy values into the parameters, wherever those lie."""
-        self._device.write(self._parameters, values)
-
-    def read_parameters(self, out: Array) -> None:
-        """Copy the parameters, wherever they lie, into a NumPy array."""
-        self._device.read(self._parameters, out)
+    def parts(self) -> OptimizerParts:
+        """What code that takes steps in the optimizer's place works with."""
+        return OptimizerParts(self._backend, self._device, self._parameters, self._groups, self._spans, self._step)
 
     def read_state(self) -> dict[str, Array]:
         """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
         return {name: self._device.read(buffer) for name, buffer in self.state.items()}
-
-    def new_gradients(self) -> Array:
-        """Return a buffer of zeros for gradients, in the memory where the parameters lie."""
-        gradients: Array = self._device.zeros(self._parameters.size, self._parameters.dtype)
-        return gradients
-
-    def count_steps(self, lr_scales: Sequence[float]) -> None:
-        """Note that a trainer has taken these steps in the optimizer's place."""
-        self.steps += len(lr_scales)
-        self.lr_scale = lr_scales[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""

@@ -30,6 +30,9 @@ class Step(Protocol):
     def save_memory(self) -> None:
         """Give the groups the memory that their rules have after the last step."""
 
+    def load_memory(self) -> None:
+        """Take the memory of the groups for the next step."""
+
 
 def make_step(spans: Spans) -> Step:
     """Return the step over the spans."""
@@ -64,6 +67,9 @@ class PlainStep:
     def save_memory(self) -> None:
         """Do nothing: the groups have it."""
 
+    def load_memory(self) -> None:
+        """Do nothing: the groups have it."""
+
 
 class StagedStep:
     """One step of an optimizer whose rules have several stages, or numbers that depend on sums.
@@ -85,8 +91,7 @@ class StagedStep:
         self._plan, self._numbers = plan, self._device.numbers(plan, spans.table, [stage.put for stage in passes])
         for stage, sums in zip(passes, self._numbers.sums, strict=True):
             stage.sums = sums
-        for group, slots in zip(groups, plan.memory, strict=True):
-            self._numbers.write(list(slots.values()), [group.memory[name] for name in slots])
+        self.load_memory()
         self._stages = [
             [
                 self._runner(span, place, number)
@@ -137,6 +142,11 @@ class StagedStep:
         """Read the memory from where the numbers are computed."""
         for group, slots in zip(self._names, self._plan.memory, strict=True):
             group.memory = dict(zip(slots, self._numbers.read(list(slots.values())), strict=True))
+
+    def load_memory(self) -> None:
+        """Write the memory to where the numbers are computed."""
+        for group, slots in zip(self._names, self._plan.memory, strict=True):
+            self._numbers.write(list(slots.values()), [group.memory[name] for name in slots])
 
 
 def _last_over_gradient(stages: Sequence[Pass | Product | None]) -> Pass | None:

@@ -1,24 +1,25 @@
 """Programs: an optimizer bound to a model and its data, so that one call takes training steps.
 
-A program updates inside the backward pass, or computes the whole gradient first, both in compiled code and with the
-same bits; or it computes the gradient in NumPy, which differs by rounding. This is the only module that knows where an
-optimizer keeps its parameters and how a backend trains a network.
+A program updates inside the backward pass, or after it in stages, or it computes the whole gradient in a call of its
+own, all in compiled code and with the same bits; or it computes the gradient in NumPy, which differs by rounding. This
+is the only package that knows where an optimizer keeps its parameters and how a backend trains a network.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, DenseSpec, NetworkSpec, Trainer, backend_of
+from ..backends import Backend, DenseSpec, NetworkSpec, StagedTrainer, Trainer, backend_of
 from ..nn import Network
 from ..optim import Optimizer
-from ..rules import Rule
+from ..rules import Rule, Sweep
 from .batches import Batches
+from .staged import StagedNumbers, staged_update
 
 __all__ = ["Program", "make_optimizer", "make_program"]
 
@@ -48,13 +49,17 @@ def make_program(model: Network, optimizer: Optimizer, batches: Batches) -> Prog
     own = optimizer.layout is model.layout if optimizer.on_device else optimizer.parameters is model.parameters
     if not own:
         raise ValueError("optimizer: it updates other parameters; make it with model.make_optimizer(...)")
-    trainer = optimizer.trainer(_network(model))
+    sweep = _local_sweep(model, optimizer)
+    staged = None if sweep else staged_update(optimizer)
+    parts, threads = optimizer.parts, optimizer.threads
+    if staged:
+        staged_trainer = parts.backend.staged_trainer(_network(model), staged, parts.parameters.dtype, threads)
+        if staged_trainer:
+            return _StagedProgram(model, optimizer, batches, staged_trainer, StagedNumbers(optimizer, staged))
+    trainer = parts.backend.trainer(_network(model), sweep, parts.parameters.dtype, threads)
     if trainer is None:
         return _NumPyProgram(model, optimizer, batches)
-    by_group = optimizer.layout is model.layout or len(optimizer.layout) == 1
-    if optimizer.needs_whole_gradient or not by_group:
-        return _TwoPhaseProgram(model, optimizer, batches, trainer)
-    return _FusedProgram(model, optimizer, batches, trainer)
+    return (_FusedProgram if sweep else _TwoPhaseProgram)(model, optimizer, batches, trainer)
 
 
 class Program(ABC):
@@ -62,6 +67,12 @@ class Program(ABC):
 
     def __init__(self, model: Network, optimizer: Optimizer, batches: Batches) -> None:
         self._model, self._optimizer, self._batches = model, optimizer, batches
+        self._spans = optimizer.parts.spans
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the stages of the optimizer's step are still those that the program was made for."""
+        return self._optimizer.parts.spans is self._spans
 
     @property
     def takes_many(self) -> bool:
@@ -71,12 +82,14 @@ class Program(ABC):
     def upload(self) -> None:
         """Copy the model's parameters to the optimizer's memory, if that is not the model's."""
         if self._optimizer.on_device:
-            self._optimizer.write_parameters(self._model.parameters)
+            parts = self._optimizer.parts
+            parts.device.write(parts.parameters, self._model.parameters)
 
     def download(self) -> None:
         """Copy the optimizer's parameters to the model's memory, if that is not the optimizer's."""
         if self._optimizer.on_device:
-            self._optimizer.read_parameters(self._model.parameters)
+            parts = self._optimizer.parts
+            parts.device.read(parts.parameters, self._model.parameters)
 
     @abstractmethod
     def take(
@@ -117,22 +130,27 @@ class _NumPyProgram(Program):
 
 
 class _CompiledProgram(Program):
-    """The shared part of both compiled programs: data and buffers in the form that compiled code takes."""
+    """What compiled programs share: data and buffers in the form that compiled code takes."""
 
-    def __init__(self, model: Network, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
+    def __init__(self, model: Network, optimizer: Optimizer, batches: Batches) -> None:
         super().__init__(model, optimizer, batches)
-        self._trainer = trainer
         self._buffers = (optimizer.parameters, *optimizer.state.values())
 
     def _run(
-        self, gradients: NDArray[Any] | None, rows: NDArray[np.int64], batch_size: int, coefficients: Any, loss: float
+        self,
+        trainer: Callable[..., tuple[float, int]],
+        gradients: NDArray[Any] | None,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *numbers: Any,
     ) -> tuple[float, int | None]:
+        """Call a trainer with what it takes after the batch size, `numbers`, the sum of the losses last."""
         inputs, targets = self._batches.inputs, self._batches.targets
         if inputs is None:  # on disk: load this batch only
             count = self._batches.load(rows)
             workspace = self._model.workspace
             inputs, targets, rows = workspace.inputs[:count], workspace.targets[:count], np.arange(count)
-        loss, correct = self._trainer(self._buffers, gradients, inputs, targets, rows, batch_size, coefficients, loss)
+        loss, correct = trainer(self._buffers, gradients, inputs, targets, rows, batch_size, *numbers)
         return loss, correct if self._model.loss.counts_correct(targets) else None
 
 
@@ -140,32 +158,94 @@ class _TwoPhaseProgram(_CompiledProgram):
     """The whole gradient, then the optimizer's step: for options that depend on more than each element's gradient."""
 
     def __init__(self, model: Network, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
-        super().__init__(model, optimizer, batches, trainer)
-        self._gradients = optimizer.new_gradients() if optimizer.on_device else model.gradients
+        super().__init__(model, optimizer, batches)
+        self._trainer = trainer
+        parts = optimizer.parts
+        on_device = optimizer.on_device
+        self._gradients = (
+            parts.device.zeros(model.layout.size, parts.parameters.dtype) if on_device else model.gradients
+        )
 
     def take(
         self, rows: NDArray[np.int64], batch_size: int, lr_scales: Sequence[float], loss_sum: float
     ) -> tuple[float, int | None]:
         (self._optimizer.lr_scale,) = lr_scales
-        result = self._run(self._gradients, rows, batch_size, None, loss_sum)
+        result = self._run(self._trainer, self._gradients, rows, batch_size, None, loss_sum)
         self._optimizer.step(self._gradients)
         return result
 
 
-class _FusedProgram(_CompiledProgram):
-    """The update inside the backward pass: gradients never travel to memory."""
+class _ManyStepsProgram(_CompiledProgram):
+    """What programs share whose calls take many steps, unless the data is on disk."""
 
     @property
     def takes_many(self) -> bool:
         return self._batches.inputs is not None
 
+    def _count_steps(self, lr_scales: Sequence[float]) -> None:
+        self._optimizer.steps += len(lr_scales)
+        self._optimizer.lr_scale = lr_scales[-1]
+
+
+class _StagedProgram(_ManyStepsProgram):
+    """The whole gradient, then the stages of the update, in one call: norms, and rules with sums."""
+
+    def __init__(
+        self, model: Network, optimizer: Optimizer, batches: Batches, trainer: StagedTrainer, numbers: StagedNumbers
+    ) -> None:
+        super().__init__(model, optimizer, batches)
+        self._trainer, self._numbers = trainer, numbers
+
     def take(
         self, rows: NDArray[np.int64], batch_size: int, lr_scales: Sequence[float], loss_sum: float
     ) -> tuple[float, int | None]:
-        coefficients = self._optimizer.next_coefficients(lr_scales, _GROUPS)
-        result = self._run(None, rows, batch_size, coefficients, loss_sum)
-        self._optimizer.count_steps(lr_scales)
+        given, memory = self._numbers.given(lr_scales), self._numbers.memory()
+        result = self._run(self._trainer, self._model.gradients, rows, batch_size, given, memory, loss_sum)
+        self._numbers.keep(memory)
+        self._count_steps(lr_scales)
         return result
+
+
+class _FusedProgram(_ManyStepsProgram):
+    """The update inside the backward pass: gradients never travel to memory."""
+
+    def __init__(self, model: Network, optimizer: Optimizer, batches: Batches, trainer: Trainer) -> None:
+        super().__init__(model, optimizer, batches)
+        self._trainer = trainer
+
+    def take(
+        self, rows: NDArray[np.int64], batch_size: int, lr_scales: Sequence[float], loss_sum: float
+    ) -> tuple[float, int | None]:
+        result = self._run(self._trainer, None, rows, batch_size, self._coefficients(lr_scales), loss_sum)
+        self._count_steps(lr_scales)
+        return result
+
+    def _coefficients(self, lr_scales: Sequence[float]) -> NDArray[Any]:
+        """Return what the passes of the coming steps take, for the weights and for the biases."""
+        optimizer, parts = self._optimizer, self._optimizer.parts
+        segments = optimizer.layout.segments
+        scale, _, clip_value, *_ = optimizer.options()
+        members = (next((s for s in segments if s.group == name), segments[0]) for name in _GROUPS)
+        return parts.groups.table(
+            [parts.groups.of(segment) for segment in members],
+            optimizer.steps + 1,
+            lr_scales,
+            scale,
+            clip_value,
+            parts.backend.compute_dtype(parts.parameters.dtype),
+        )
+
+
+def _local_sweep(model: Network, optimizer: Optimizer) -> Sweep | None:
+    """Return the sweep that can run on any part of a gradient; None where a step needs, or leaves, all of it."""
+    rules = [span.rule for span in optimizer.parts.spans.list]
+    by_group = optimizer.layout is model.layout or len(optimizer.layout) == 1
+    if optimizer.zero_grad or not by_group:
+        return None
+    if not all(rule.is_local and rule.stages == rules[0].stages for rule in rules):
+        return None
+    (sweep,) = rules[0].stages
+    return sweep if isinstance(sweep, Sweep) else None
 
 
 def _network(model: Network) -> NetworkSpec:

@@ -181,6 +181,8 @@ class Training:
         """Take the steps over the rows, add them to the position, and return the seconds they took."""
         position = self.position
         start = time.perf_counter()
+        if not self._program.is_current:
+            self._program = make_program(self.model, self.optimizer, self._batches)
         lr_scales = [self._schedule(self._share_done(step)) for step in range(steps)]
         with np.errstate(over="ignore", invalid="ignore"):  # the losses show that a training diverges
             position.loss_sum, correct = self._program.take(rows, self.batch_size, lr_scales, position.loss_sum)

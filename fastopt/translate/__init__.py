@@ -1,10 +1,11 @@
-"""C from Python: scalar functions, and the passes of rules, as source text.
+"""C from Python: scalar functions, and the passes and the numbers of rules, as source text.
 
 It needs neither NumPy nor a compiler, since it runs when the package is built.
 """
 
 from .elements import elements_source, elements_table
 from .functions import Functions, TranslationError
+from .numbers import built_in_schedules, numbers_source
 from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
 from .single_file import expanded
 from .user_rule import COMPILE_ARGS, PASSES_INCLUDE, TABLE_INCLUDE, user_rule_source
@@ -15,6 +16,7 @@ __all__ = [
     "TABLE_INCLUDE",
     "Functions",
     "TranslationError",
+    "built_in_schedules",
     "built_in_sweeps",
     "constants_source",
     "elements_source",
@@ -22,6 +24,7 @@ __all__ = [
     "expanded",
     "is_built_in",
     "listing_source",
+    "numbers_source",
     "passes_source",
     "table_source",
     "user_rule_source",

@@ -14,6 +14,7 @@ from ...rules import Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Kernel, Run
 from ..source import does_not_compile
+from ..staged import StagedTrainer, StagedUpdate
 from . import shim
 from .launch import bind, bind_sums
 from .matrices import Matrices
@@ -109,3 +110,9 @@ class CudaBackend:
         except shim.TYPING_ERRORS as error:
             assert sweep is not None
             raise does_not_compile(sweep, dtype, error) from error
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return None: the optimizer's step follows each gradient, and computes the numbers between stages."""
+        return None

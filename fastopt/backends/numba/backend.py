@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
-from numba.core.errors import TypingError
+from numba.core.errors import NumbaError, TypingError
 
 from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Sweep
@@ -17,6 +17,7 @@ from ..host import HostDevice
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
+from ..staged import StagedTrainer, StagedUpdate
 from .decorators import cache_folder
 from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
 from .rule import GROUP, compiled_pass
@@ -73,6 +74,17 @@ class NumbaBackend:
         from .network import make_trainer  # compiles for seconds, once: not for optimizers alone
 
         return make_trainer(network, sweep, dtype, threads)
+
+    def staged_trainer(
+        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+    ) -> StagedTrainer | None:
+        """Return the compiled training steps; None where a number of the rule does not compile."""
+        from .staged import make_staged_trainer
+
+        try:
+            return make_staged_trainer(network, update, dtype, threads)
+        except NumbaError:  # the host can compute what it likes
+            return None
 
 
 def _compile(sweep: Sweep, dtype: np.dtype[Any]) -> Any:

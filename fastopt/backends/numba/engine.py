@@ -15,9 +15,10 @@ from .digest import digest_of
 from .layers import add_range, forward_range, gradient_range
 from .memory import call_part, data_address
 from .part import part
+from .stages import moment_range
 from .steps import Call, work
 
-__all__ = ["launch", "parts"]
+__all__ = ["launch", "moment_part", "parts"]
 
 _SOURCES = (
     "decorators",
@@ -26,6 +27,7 @@ _SOURCES = (
     "memory",
     "part",
     "products",
+    "stages",
     "steps",
     "team",
     "vectors",
@@ -57,6 +59,14 @@ def parts(dtype: np.dtype[Any]) -> dict[Call, Any]:
     }
     codes = {place: part(*signature, digest=_digest()) for place, signature in signatures.items()}
     return {Call.RUN_WORK: _work(), **codes}
+
+
+@cache
+def moment_part(dtype: np.dtype[Any]) -> Any:
+    """Return the compiled part that computes numbers between stages; it has to be kept as the others."""
+    n, real = types.int64, types.CPointer(from_dtype(dtype))
+    doubles = types.CPointer(types.float64)
+    return part(moment_range, types.CPointer(n), n, doubles, doubles, real, digest=_digest())
 
 
 @inlined

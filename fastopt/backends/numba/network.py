@@ -25,7 +25,7 @@ from .steps import LARGE_TILE, Call, Of, most_part_rows
 from .team import APART
 from .vectors import vector_bytes
 
-__all__ = ["make_trainer"]
+__all__ = ["NumbaTrainer", "make_trainer"]
 
 
 def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer:
@@ -41,14 +41,35 @@ def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any]
     """
     dtype = np.dtype(dtype)
     update = None if sweep is None else compiled_pass(sweep, dtype)
-    return _NumbaTrainer(network, update, dtype, min(threads, parallel_threads()))
+    return NumbaTrainer(network, update, dtype, threads)
 
 
-class _NumbaTrainer:
-    """Memory and tables of one network; its steps run one call at a time."""
+class NumbaTrainer:
+    """Memory and tables of one network; its steps run one call at a time.
 
-    def __init__(self, network: NetworkSpec, update: Any, dtype: np.dtype[Any], threads: int) -> None:
+    Parameters
+    ----------
+    network
+        The layers and the loss.
+    update
+        The compiled pass that updates within the backward pass; None to compute gradients.
+    dtype, threads
+        Of the buffers; how many there may be.
+    plan
+        The table of the update in stages that follows each gradient; none by default.
+    """
+
+    def __init__(
+        self,
+        network: NetworkSpec,
+        update: Any,
+        dtype: np.dtype[Any],
+        threads: int,
+        plan: NDArray[np.int64] | None = None,
+    ) -> None:
+        threads = min(threads, parallel_threads())
         self._network, self._update, self._dtype, self._threads = network, update, dtype, threads
+        self._plan = plan
         self._parts = {**parts(dtype), Call.RUN_LOSS: compiled_loss(network.loss, dtype)}
         self._call = np.zeros(Call.SIZE, np.int64)
         self._no_coefficients = np.zeros((1, 2, 0), dtype)
@@ -78,6 +99,7 @@ class _NumbaTrainer:
             Call.COPY_SIZE: copy,
             Call.ITEM_SIZE: dtype.itemsize,
             Call.RUN_UPDATE: update.address if update else 0,
+            Call.PLAN: 0 if plan is None else address(plan),
             Call.NOTHING: address(self._nothing),
             Call.EIGHTS: address(self._eights),
             Call.SYNC: address(self._sync),

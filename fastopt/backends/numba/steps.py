@@ -13,6 +13,7 @@ from ..._constants import FEW_ROWS, MOST_ROWS, PARTS, PARTS_FROM, PARTS_TO
 from .decorators import inlined
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .memory import call_part, whole
+from .stages import update_in_stages
 from .team import finish_item, next_item
 
 __all__ = ["LARGE_TILE", "Call", "Of", "most_part_rows", "work"]
@@ -47,7 +48,7 @@ class Call(IntEnum):
     """Places in the table of one call: addresses, and numbers of things.
 
     `TILES` and `COPIES` are each thread's own; `NOTHING` is a row of zeros, a panel at least, and `ONE`
-    is the number 1.
+    is the number 1. `PLAN` is the table of an update in stages, 0 where there is none.
     """
 
     INPUTS = 0
@@ -61,6 +62,7 @@ class Call(IntEnum):
     BUFFERS = auto()
     PARAMETERS = auto()
     GRADIENTS = auto()
+    PLAN = auto()
     LAYERS = auto()
     DEPTH = auto()
     HAS_LABELS = auto()
@@ -312,7 +314,8 @@ def work(table: Any, thread: Any) -> None:
     saved = begin_flush_to_zero()
     threads, depth, itemsize = call[Call.THREADS], call[Call.DEPTH], call[Call.ITEM_SIZE]
     total, batch, panel = call[Call.COUNT], call[Call.BATCH], call[Call.PANEL]
-    phase, done, start = 0, 0, 0
+    phase, done, start, step = 0, 0, 0, 0
+    plan, gradients = call[Call.PLAN], call[Call.GRADIENTS]
     coefficients = call[Call.COEFFICIENTS]
     while start < total:
         rows = min(batch, total - start)
@@ -343,6 +346,9 @@ def work(table: Any, thread: Any) -> None:
                 else:
                     _backward_item(item, call, layer, below, inputs, places, rows, height, coefficients, thread)
                 finish_item(sync, threads)
+        if plan:
+            phase, done = update_in_stages(plan, step, gradients, itemsize, sync, thread, threads, phase, done, saved)
         start += rows
+        step += 1
         coefficients += 2 * itemsize * call[Call.COEFFICIENT_COUNT]
     end_flush_to_zero(saved)
