@@ -396,7 +396,8 @@ class Optimizer:
 
     def new_gradients(self) -> Array:
         """Return a buffer of zeros for gradients, in the memory where the parameters lie."""
-        return self._device.zeros(self._parameters.size, self._parameters.dtype)
+        gradients: Array = self._device.zeros(self._parameters.size, self._parameters.dtype)
+        return gradients
 
     def count_steps(self, lr_scales: Sequence[float]) -> None:
         """Note that a trainer has taken these steps in the optimizer's place."""

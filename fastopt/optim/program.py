@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -109,7 +109,7 @@ class StagedStep:
         clears = stage is _last_over_gradient(span.stages)
         return lambda zero_grad: stage.run(zero_grad and clears)
 
-    def _run_matrices(self, stage: Product, slots: dict[str, int], zero_grad: bool) -> None:
+    def _run_matrices(self, stage: Product, slots: Mapping[str, int], zero_grad: bool) -> None:
         stage.run({name: self._numbers.scalar(slot) for name, slot in slots.items()})
 
     def prepare(self, t: int, options: GradientOptions, gradients: Any) -> None:
