@@ -5,19 +5,25 @@ import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 
 import numpy as np
 
 from fastopt._bfloat16 import BFLOAT16, state_dtype
-from fastopt.backends.protocol import coefficient_count
-from fastopt.backends.source import buffer_names, element_source, positional
-from fastopt.rules import RULES, vocabulary
+from fastopt.backends.functions import substituted
+from fastopt.backends.plan import Evaluate, Plan
+from fastopt.rules import RULES, Sweep, vocabulary, with_limits
 
 ARCHITECTURES = ((8, 0), (9, 0))
 DTYPES = ("float32", "bfloat16", "float64")
 MOST_REGISTERS = {"float32": 64, "bfloat16": 64, "float64": 80}
 TABLE = Path(__file__).parent.parent / "bench" / "results" / "cuda-registers.md"
+
+SWEEPS = {
+    stage.name: stage for rule in RULES.values() for stage in with_limits(rule).stages if isinstance(stage, Sweep)
+}
+PLAIN = {name: sweep for name, sweep in SWEEPS.items() if not sweep.sums}
+WITH_SUMS = {name: sweep for name, sweep in SWEEPS.items() if sweep.sums}
+WITH_NUMBERS = [name for name, rule in RULES.items() if rule.numbers]
 
 
 def dtype_of(name):
@@ -26,16 +32,17 @@ def dtype_of(name):
 
 @cache
 def pass_ptx(name, dtype, architecture, elements=None):
+    """Return the PTX of a sweep without sums."""
     from numba import cuda
 
     from fastopt.backends.cuda.rule import pass_function, pass_signature
 
-    rule, dtype = RULES[name], dtype_of(dtype)
-    return cuda.compile_ptx(pass_function(rule, dtype, elements), pass_signature(rule, dtype), cc=architecture)[0]
+    sweep, dtype = PLAIN[name], dtype_of(dtype)
+    return cuda.compile_ptx(pass_function(sweep, dtype, elements), pass_signature(sweep, dtype), cc=architecture)[0]
 
 
 def assembled_pass(name, dtype, architecture, elements=None):
-    """Return registers and bytes of memory of the rule's kernel, as it is launched."""
+    """Return registers and bytes of memory of the sweep's kernel, as it is launched."""
     from fastopt.backends.cuda.launch import elements_a_thread, launch_bounds
 
     real = state_dtype(dtype_of(dtype))
@@ -45,21 +52,41 @@ def assembled_pass(name, dtype, architecture, elements=None):
 
 
 @cache
-def sum_ptx(dtype, architecture):
+def sums_ptx(name, dtype, architecture):
+    """Return the PTX of a sweep with sums."""
     from numba import cuda
 
-    from fastopt.backends.cuda.reductions import sum_function, sum_signature
+    from fastopt.backends.cuda.reductions import sums_function, sums_signature
 
-    return cuda.compile_ptx(sum_function, sum_signature(dtype_of(dtype)), cc=architecture)[0]
+    sweep, dtype = WITH_SUMS[name], dtype_of(dtype)
+    return cuda.compile_ptx(sums_function(sweep, dtype), sums_signature(sweep, dtype), cc=architecture)[0]
 
 
 @cache
-def limit_ptx(dtype, architecture):
+def add_ptx(architecture):
+    """Return the PTX of what adds the chunks of sums."""
     from numba import cuda
 
-    from fastopt.backends.cuda.limits import limit_function, limit_signature
+    from fastopt.backends.cuda.reductions import add_function, add_signature
 
-    return cuda.compile_ptx(limit_function, limit_signature(np.dtype(dtype)), cc=architecture)[0]
+    return cuda.compile_ptx(add_function, add_signature(), cc=architecture)[0]
+
+
+def moments_of(name):
+    """Return the instructions of a rule with limited norms, of two segments, for each moment that has some."""
+    rule = with_limits(RULES[name])
+    return [moment for moment in Plan((rule,), [tuple(rule.coefficients_at(1))], [(0, 5), (0, 3)]).moments if moment]
+
+
+@cache
+def moment_ptx(name, moment, dtype, architecture):
+    """Return the PTX of what computes the numbers of a moment."""
+    from numba import cuda
+
+    from fastopt.backends.cuda.numbers import moment_function, moment_signature
+
+    function, dtype = moment_function(moments_of(name)[moment], np.dtype(dtype)), np.dtype(dtype)
+    return cuda.compile_ptx(function, moment_signature(dtype), cc=architecture)[0]
 
 
 def instructions(ptx):
@@ -96,7 +123,7 @@ class Traced:
     def __init__(self, counts):
         self.counts = counts
 
-    def did(self, operation):
+    def did(self, operation, *_):
         self.counts[operation] += 1
         return Traced(self.counts)
 
@@ -113,10 +140,10 @@ class Traced:
         return self.did("div")
 
     def __neg__(self):
-        return self.did("neg")
+        return self
 
-    def __abs__(self):
-        return self.did("abs")
+    __abs__ = __neg__
+    __radd__, __rsub__, __rmul__, __rtruediv__ = __add__, __sub__, __mul__, __truediv__
 
     def __gt__(self, other):
         return False
@@ -124,22 +151,49 @@ class Traced:
     __lt__ = __gt__
 
 
-def operations(rule):
-    """Return how many of each operation the update of one element takes, scaling and decay included."""
+OPERATIONS = ("add", "sub", "mul", "fma", "div", "sqrt")
+
+
+def traced(function, count, *keywords, fused=True):
+    """Return what a scalar function of so many arguments does, and what it returns."""
     counts = Counter()
-    meanings = {vocabulary.fma: lambda a, b, c: a.did("fma"), math.sqrt: lambda x: x.did("sqrt")}
-    update = positional(rule.update)
-    names = {key: meanings.get(value, value) if callable(value) else value for key, value in update.__globals__.items()}
-    space = {
-        "rule": FunctionType(update.__code__, names, update.__name__, None, update.__closure__),
-        "fma": meanings[vocabulary.fma],
-        "clip": vocabulary.clip,
-        "same_dtype": lambda result, buffer: result,
-    }
-    exec(element_source(rule, "element"), space)
-    buffers = [[Traced(counts)] for _ in buffer_names(rule)]
-    space["element"](*buffers, 0, [Traced(counts) for _ in range(coefficient_count(rule))])
-    return {operation: counts[operation] for operation in ("add", "sub", "mul", "fma", "div", "sqrt")}
+
+    def fma(a, b, c):
+        return c.did("fma") if fused else a * b + c
+
+    own = substituted(function, {vocabulary.fma: fma, math.sqrt: lambda x: x.did("sqrt")})
+    results = own(*[Traced(counts) for _ in range(count)], **{name: Traced(counts) for name in keywords})
+    return counts, results
+
+
+def operations(sweep):
+    """Return how many of each operation an element takes: the sweep's own, and those of the prelude.
+
+    That multiplies the gradient by its scale and the parameter by its decay, and adds the parameter's L2 decay.
+    """
+    counts, _ = traced(sweep.update, len(sweep.buffers), *sweep.numbers)
+    has_p, has_g = "p" in sweep.buffers, "g" in sweep.buffers
+    counts.update(mul=has_p + has_g, fma=has_p and has_g)
+    return {operation: counts[operation] for operation in OPERATIONS}
+
+
+def operations_of_sums(sweep):
+    """Return how many fused operations and how many additions the terms of an element take in float64."""
+    _, results = traced(sweep.update, len(sweep.buffers), *sweep.numbers)
+    results = results if isinstance(results[0], (Traced, tuple)) and isinstance(results, tuple) else (results,)
+    terms = (results,) if not sweep.writes and len(sweep.sums) == 1 else results[len(sweep.writes) :]
+    plain = sum(1.0 in term for term in terms)
+    return len(terms) - plain, plain
+
+
+def operations_of_moment(name, moment):
+    """Return how many of each operation the numbers of a moment take; a multiply-add counts as two."""
+    total = Counter()
+    for instruction in moments_of(name)[moment]:
+        if isinstance(instruction, Evaluate):
+            counts, _ = traced(instruction.number.function, len(instruction.arguments), fused=False)
+            total.update(counts)
+    return {operation: total[operation] for operation in OPERATIONS}
 
 
 def table():
@@ -147,19 +201,18 @@ def table():
     from importlib.metadata import version
 
     heads = [f"{dtype}, sm_{major}{minor}" for dtype in DTYPES for major, minor in ARCHITECTURES]
-    rows = [(name, [assembled_pass(name, d, a) for d in DTYPES for a in ARCHITECTURES]) for name in RULES]
-    rows.append(("(sum of squares)", [assembled(sum_ptx(d, a), a) for d in DTYPES for a in ARCHITECTURES]))
-    coefficients = [(state_dtype(dtype_of(d)).name, a) for d in DTYPES for a in ARCHITECTURES]
-    rows.append(("(limit of norms)", [assembled(limit_ptx(d, a), a) for d, a in coefficients]))
+    columns = [(dtype, architecture) for dtype in DTYPES for architecture in ARCHITECTURES]
+    rows = [(name, [assembled_pass(name, d, a) for d, a in columns]) for name in PLAIN]
+    rows += [(name, [assembled(sums_ptx(name, d, a), a) for d, a in columns]) for name in WITH_SUMS]
     lines = [
         "# Registers of the CUDA kernels",
         "",
-        "Registers a thread, and bytes of spills and stack behind them where there are any, as nvJitLink's assembler",
+        "Registers a thread, and bytes of spills and stack after them where there are any, as nvJitLink's assembler",
         f"counts them (`-verbose`). numba-cuda {version('numba-cuda')}, libNVVM {version('nvidia-nvvm')}, nvJitLink "
         f"{version('nvidia-nvjitlink')}.",
         "No GPU took part. Written by `python tests/cuda_ptx.py`.",
         "",
-        f"| rule | {' | '.join(heads)} |",
+        f"| sweep | {' | '.join(heads)} |",
         "|---|" + "--:|" * len(heads),
     ]
     for name, cells in rows:

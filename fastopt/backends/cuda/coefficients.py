@@ -74,6 +74,8 @@ class Coefficients:
                 "a step's coefficients cannot be captured, since they are others in each: have the optimizer's "
                 "launch(gradients) captured, and call its prepare() before each replay; or use its capture(gradients)"
             )
+        if not self._packed.size:
+            return
         values, sent = self._slots[self._turn]
         sent.synchronize()
         values[:] = self._packed.reshape(-1)

@@ -21,7 +21,7 @@ from .products import make_products
 from .shim import cuda, types
 from .streams import stream_pointer
 
-__all__ = ["BLOCK", "DeviceMatrix", "Matrices", "matrix_kernels"]
+__all__ = ["BLOCK", "DeviceMatrix", "Matrices", "functions", "matrix_kernels"]
 
 BLOCK = 256
 """Threads of a block of the kernels for single elements."""
@@ -150,7 +150,7 @@ class _Memory:
             self._free.append(self.array)
 
 
-def _functions(dtype: np.dtype[Any]) -> dict[str, tuple[Callable[..., None], tuple[Any, ...]]]:
+def functions(dtype: np.dtype[Any]) -> dict[str, tuple[Callable[..., None], tuple[Any, ...]]]:
     """Return the kernels as Python functions, each with the types of its arguments."""
     real, uint64 = dtype.type, np.uint64
     none = uint64(0)
@@ -198,4 +198,4 @@ def _functions(dtype: np.dtype[Any]) -> dict[str, tuple[Callable[..., None], tup
 @cache
 def matrix_kernels(dtype: np.dtype[Any]) -> dict[str, Any]:
     """Return the kernels by name, compiled."""
-    return {name: shim.kernel(function, kinds, (BLOCK,)) for name, (function, kinds) in _functions(dtype).items()}
+    return {name: shim.kernel(function, kinds, (BLOCK,)) for name, (function, kinds) in functions(dtype).items()}

@@ -18,10 +18,9 @@ from ..._constants import chunk_count
 from ...rules import Number
 from ..functions import positional, substituted, with_constants
 from ..plan import Evaluate, Instruction, Move, PassSums, Plan, Row, Total
-from . import shim
+from . import reductions, shim
 from .buffer import DeviceBuffer, array_type
 from .coefficients import Coefficients
-from .reductions import TILE, add_kernel
 from .shim import cuda, inlined, types
 from .streams import stream_pointer
 from .words import NUMBER_WORDS, strict_arithmetic
@@ -133,11 +132,11 @@ class CudaNumbers:
             self.sums[own.number_of_pass] = chunks[int(ends[first]) : int(ends[last])]
             first = last
         places = list(chain.from_iterable(own.slots for own in sums))
-        kernel, count = add_kernel(), len(places)
+        kernel, count, block = reductions.add_kernel(), len(places), reductions.TILE
         arguments = (chunks.array, _on_device(ends), self._values.table.array, _on_device(places))
 
         def add(stream: Any) -> None:
-            kernel[count, TILE, stream](*arguments)
+            kernel[count, block, stream](*arguments)
 
         return add
 
