@@ -1,4 +1,4 @@
-"""The comparison of bits, and copies and a triad, in the simulator; `test_cuda_bench.py` runs this."""
+"""The comparison of bits, and copies and a triad, in the simulator; `simulated.py` runs this."""
 
 import json
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .._bfloat16 import state_dtype
@@ -125,7 +124,8 @@ class Optimizer:
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        self.state = {name: self._device.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states}
+        size, kind = self._parameters.size, state_dtype(dtype)
+        self.state = {name: self._device.zeros(size, kind) for name in self._groups.states}
         self._start_states()
         self.steps = 0
         self.skipped = 0
@@ -459,8 +459,8 @@ class Optimizer:
         """Raise ValueError unless the passes of a step do not depend on what the host sees in a gradient."""
         if self._skip_nonfinite:
             raise ValueError(
-                f"{caller}: got skip_nonfinite=True, expected False: the host looks at each gradient before it takes the "
-                "step, which a graph cannot wait for"
+                f"{caller}: got skip_nonfinite=True, expected False: the host looks at each gradient before it takes "
+                "the step, which a graph cannot wait for"
             )
 
 

@@ -29,7 +29,6 @@ SCALAR_WORDS: dict[Any, Any] = {}
 """What takes the place of functions that scalar functions call: nothing, where the compiler has words for them."""
 
 
-
 def _rounded_twice(a: Any, b: Any, c: Any) -> Any:
     return a * b + c
 

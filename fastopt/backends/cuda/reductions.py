@@ -1,7 +1,7 @@
 """Sweeps with sums, added in the order, and so with the bits, of the CPU's: see :mod:`fastopt._constants`.
 
-A block sweeps over a chunk: each of its 64 threads is a lane, and the lanes are added pairwise. A second kernel adds the
-chunks in order.
+A block sweeps over a chunk: each of its 64 threads is a lane, and the lanes are added pairwise. A second kernel adds
+the chunks in order.
 """
 
 from __future__ import annotations

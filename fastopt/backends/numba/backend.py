@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import TypingError
 
+from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Rule, Sweep
 from ..host import HostDevice
 from ..network import NetworkSpec, Trainer
@@ -18,7 +19,6 @@ from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
 from .decorators import cache_folder
 from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
-from ..._constants import CHUNK, LANES, chunk_count
 from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]

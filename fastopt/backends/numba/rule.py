@@ -12,10 +12,10 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
 
-from ...rules import Sweep, vocabulary
-from ..source import element_source, number_count, scalar_functions, unique_name
 from ... import _constants
 from ..._constants import CHUNK, LANES
+from ...rules import Sweep, vocabulary
+from ..source import element_source, number_count, scalar_functions, unique_name
 from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
