@@ -6,7 +6,6 @@ word of the vocabulary, is a scalar function itself and treated in the same way.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -104,7 +103,7 @@ def _is_hashable(value: Any) -> bool:
 
 
 def _differs(module: ModuleType, words: Words) -> bool:
-    return module is math or any(getattr(module, word.__name__, None) is word for word in words if callable(word))
+    return any(getattr(module, word.__name__, None) is word for word in words if callable(word))
 
 
 class _Module:
