@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from oracle import HYPER
+from simulated import pytest_collect_file, pytest_pycollect_makemodule  # noqa: F401 - hooks
 
 from fastopt.backends import BACKENDS, why_missing
 

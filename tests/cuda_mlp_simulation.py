@@ -1,4 +1,4 @@
-"""Training on a GPU in numba-cuda's simulator; `test_cuda_mlp.py` runs this in a process of its own.
+"""Training on a GPU in numba-cuda's simulator; `simulated.py` runs this.
 
 NumPy multiplies in place of cuBLAS, and a captured graph is a list of launches. What is shown: that the kernels and
 their order give the gradients of an independent network and the steps of the other backends, whatever is replayed, cut

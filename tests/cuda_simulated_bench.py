@@ -1,4 +1,4 @@
-"""Copies and a triad in the simulator; `test_cuda_bench.py` runs this."""
+"""Copies and a triad in the simulator; `simulated.py` runs this."""
 
 import numpy as np
 import pytest

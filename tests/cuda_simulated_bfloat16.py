@@ -1,4 +1,4 @@
-"""Parameters and gradients of bfloat16 in the simulator; `test_cuda.py` runs this.
+"""Parameters and gradients of bfloat16 in the simulator; `simulated.py` runs this.
 
 A step has to be the float32 rule's on widened values, with the new parameters rounded: bit for bit.
 """

@@ -1,6 +1,6 @@
 """Arrays that export themselves by DLPack in the simulator, where the host's memory is the device's.
 
-`test_cuda.py` runs this. How capsules are read is tested in `test_dlpack.py`.
+`simulated.py` runs this. How capsules are read is tested in `test_dlpack.py`.
 """
 
 import gc

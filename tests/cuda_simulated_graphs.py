@@ -1,4 +1,4 @@
-"""Captured graphs in the simulator, whose captures keep launches and run none; `test_cuda.py` runs this."""
+"""Captured graphs in the simulator, whose captures keep launches and run none; `simulated.py` runs this."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""The CUDA kernels as Python functions, in numba-cuda's simulator; `test_cuda.py` runs this in a process of its own.
+"""The CUDA kernels as Python functions, in numba-cuda's simulator; `simulated.py` runs this.
 
 "Device" memory is the host's here. What is shown: which elements a kernel reads and writes, whatever lies before and
 behind; that the optimizer drives it as it drives the others; and, with a multiply-add that is rounded once put in the

@@ -365,7 +365,3 @@ def test_the_whole_benchmark_in_the_simulator(tmp_path):
 
 
 @needs_compiler
-def test_movements_in_the_simulator():
-    here = Path(__file__).parent
-    done = simulated("-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / "cuda_simulated_bench.py"), cwd=here)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,10 +1,7 @@
 """Training on a GPU, on machines without one: kernels that are compiled and looked at, trainings in the simulator."""
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -108,15 +105,6 @@ def test_exponentials_are_the_polynomial_alone(architecture):
     """Nine fused operations: one for x/ln 2, two for what is left, five of the series, one for its sum."""
     counts = arithmetic("activate sigmoid", "float32", architecture)
     assert counts == {"fma.rn.ftz.f32": 9, "mul.rn.ftz.f32": 1, "add.rn.ftz.f32": 4, "rcp.rn.ftz.f32": 1}
-
-
-@needs_compiler
-def test_trainings_in_the_simulator():
-    here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / "cuda_mlp_simulation.py")]
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": ":".join(filter(None, sys.path))}
-    done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(why_missing("cuda") is None, reason="there is a GPU here")

@@ -163,3 +163,31 @@ def test_setting_lr_sets_it_in_every_group():
 
 def test_the_backend_is_named(backend):
     assert Optimizer(np.zeros(1), "sgd", backend=backend).backend == backend
+
+
+@pytest.mark.parametrize("name", ["adam", "lamb"])
+def test_a_captured_step_on_the_host_is_a_step(name):
+    captured, stepped = (Optimizer(draw(0, 9), name, max_norm=0.5) for _ in range(2))
+    g = draw(1, 9)
+    replay = captured.capture(g)
+    assert captured.steps == 0
+    for t in range(1, 4):
+        g[:] = draw(t, 9)
+        captured.lr_scale = stepped.lr_scale = 1 / t
+        replay(grad_scale=0.5)
+        stepped.step(g, grad_scale=0.5)
+    assert captured.steps == 3
+    assert captured.parameters.tobytes() == stepped.parameters.tobytes()
+
+
+def test_a_step_in_two_parts_on_the_host_is_a_step():
+    launched, stepped = (Optimizer(draw(0, 9), "adam") for _ in range(2))
+    for optimizer in (launched, stepped):
+        optimizer.step(draw(1, 9))
+    g = draw(2, 9)
+    launched._take(g)
+    launched.prepare()
+    launched.launch(g)
+    stepped.step(g)
+    assert launched.steps == 2
+    assert launched.parameters.tobytes() == stepped.parameters.tobytes()

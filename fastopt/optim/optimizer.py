@@ -138,9 +138,8 @@ class Optimizer:
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
         self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        self.state = {
-            name: self._device.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states
-        }
+        size, kind = self._parameters.size, state_dtype(dtype)
+        self.state = {name: self._device.zeros(size, kind) for name in self._groups.states}
         self._start_states()
         self.steps = 0
         self.skipped = 0

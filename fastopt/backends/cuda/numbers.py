@@ -178,8 +178,7 @@ def moment_signature(dtype: np.dtype[Any]) -> tuple[Any, ...]:
 def moment_function(instructions: Sequence[Instruction], dtype: np.dtype[Any]) -> Callable[..., None]:
     """Return the kernel ``(values, order, sources, places, count, table)`` of a moment as a Python function.
 
-    `order` holds the terms of all totals; the kernel ends with copying `count` numbers from `sources` to `places`
-    of the table.
+    `order` holds the terms of all totals. At the end, `count` numbers go from `sources` to `places` of the table.
     """
     numbers = dict.fromkeys(step.number for step in instructions if isinstance(step, Evaluate))
     names = {number: f"number_{k}" for k, number in enumerate(numbers)}
