@@ -362,6 +362,3 @@ def test_the_whole_benchmark_in_the_simulator(tmp_path):
         assert statuses["mine.py:drag", kind, size, "fastopt-cuda"] == "ok", done.stdout
     timed = [row for row in results.rows if row.timed]
     assert all(row.median > 0 and row.figures["error"] < 1e-3 for row in timed)
-
-
-@needs_compiler

@@ -83,7 +83,7 @@ def by_hand(name, backend, **more):
 
 
 def gradient_of(model, backend, training, rows):
-    """The loss and the gradient of a batch: with skip_nonfinite, a step computes the gradient in a call of its own."""
+    """Return loss and gradient of one batch: with skip_nonfinite, a step computes the gradient in a call of its own."""
     copy = MLP(model.sizes, dtype=model.dtype, seed=3)
     copy.parameters[:] = model.parameters
     optimizer = Optimizer(copy.parameters, "sgd", layout=copy.layout, lr=0.0, skip_nonfinite=True, backend=backend)
