@@ -48,6 +48,8 @@ def fma_rounded_once(a, b, c):
 
     kind = next(x.dtype.type for x in (c, b, a) if isinstance(x, np.generic))
     a, b, c = kind(a), kind(b), kind(c)
+    if not np.isfinite([a, b, c]).all():
+        return a * b + c
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     if exact == 0:
         return a * b + c

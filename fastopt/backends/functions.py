@@ -108,10 +108,11 @@ def _differs(module: ModuleType, words: Words) -> bool:
     return any(getattr(module, word.__name__, None) is word for word in words if callable(word))
 
 
-class _Module:
-    """A module some of whose functions are others."""
+class _Module(ModuleType):
+    """A module some of whose functions are others; compilers take it for a module."""
 
     def __init__(self, module: ModuleType, swapped: Callable[[Any], Any]) -> None:
+        super().__init__(module.__name__)
         self._module, self._swapped = module, swapped
 
     def __getattr__(self, name: str) -> Any:
