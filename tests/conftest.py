@@ -15,6 +15,19 @@ __all__ = ["DTYPES", "HYPER"]
 DTYPES = ("float32", "float64")
 
 
+FAST = {"test_data", "test_data_inputs", "test_data_load", "test_imports", "test_nn", "test_rule_documentation"}
+"""Files none of whose tests needs a compiler."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark as fast what needs no compiler: tests of these files, and those of the reference backend."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        on_reference = "reference" in (parameters.get("backend"), parameters.get("own"))
+        if item.path.stem in FAST or (on_reference and item.path.stem != "test_textbook"):
+            item.add_marker(pytest.mark.fast)
+
+
 def needs(*backends):
     """Skip a test where one of the backends is missing, and say why."""
     reasons = [reason for reason in map(why_missing, backends) if reason]
