@@ -16,6 +16,7 @@ from fastopt.rules import RULES, Sweep, vocabulary, with_limits
 ARCHITECTURES = ((8, 0), (9, 0))
 DTYPES = ("float32", "bfloat16", "float64")
 MOST_REGISTERS = {"float32": 64, "bfloat16": 64, "float64": 80}
+MOST_REGISTERS_OF_MANY_BUFFERS = {"float32": 80, "bfloat16": 80, "float64": 128}
 TABLE = Path(__file__).parent.parent / "bench" / "results" / "cuda-registers.md"
 
 SWEEPS = {
@@ -46,7 +47,9 @@ def assembled_pass(name, dtype, architecture, elements=None):
     from fastopt.backends.cuda.launch import elements_a_thread, launch_bounds
 
     real = state_dtype(dtype_of(dtype))
-    threads, blocks = launch_bounds(dtype_of(dtype), real, elements or elements_a_thread(real))
+    threads, blocks = launch_bounds(
+        dtype_of(dtype), real, elements or elements_a_thread(real), len(PLAIN[name].buffers)
+    )
     bounds = f".maxntid {threads}, 1, 1\n.minnctapersm {blocks}\n"
     return assembled(pass_ptx(name, dtype, architecture, elements), architecture, bounds)
 

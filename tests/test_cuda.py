@@ -130,7 +130,9 @@ def test_everything_stays_in_registers(name, dtype, architecture):
     assert ".local" not in ptx
     assert "call" not in {instruction.partition(".")[0] for instruction in cuda_ptx.instructions(ptx)}
     registers, spilled = cuda_ptx.assembled_pass(name, dtype, architecture)
-    assert registers <= cuda_ptx.MOST_REGISTERS[dtype]
+    many = len(PLAIN[name].buffers) > 5
+    most = cuda_ptx.MOST_REGISTERS_OF_MANY_BUFFERS if many else cuda_ptx.MOST_REGISTERS
+    assert registers <= most[dtype]
     assert spilled == 0
 
 

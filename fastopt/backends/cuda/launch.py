@@ -14,6 +14,7 @@ from .buffer import DeviceBuffer
 __all__ = [
     "BLOCK",
     "BLOCKS",
+    "MOST_BUFFERS",
     "VECTOR_BYTES",
     "bind",
     "bind_sums",
@@ -31,6 +32,9 @@ BLOCKS = {"float32": 4, "bfloat16": 4, "float64": 3}
 With 64, divisions and roots in float64 would spill.
 """
 
+MOST_BUFFERS = 5
+"""Buffers of a sweep up to which that many registers are enough; one with more gets those of a block fewer."""
+
 VECTOR_BYTES = 16
 """The most that one instruction of a thread loads or stores."""
 
@@ -40,9 +44,10 @@ def elements_a_thread(real: np.dtype[Any]) -> int:
     return VECTOR_BYTES // real.itemsize
 
 
-def launch_bounds(dtype: np.dtype[Any], real: np.dtype[Any], elements: int) -> tuple[int, int]:
+def launch_bounds(dtype: np.dtype[Any], real: np.dtype[Any], elements: int, buffers: int) -> tuple[int, int]:
     """Return a block's threads, and how many blocks a multiprocessor holds at the least: fewer of more registers."""
-    return BLOCK, max(1, BLOCKS[dtype.name] // max(1, elements // elements_a_thread(real)))
+    blocks = BLOCKS[dtype.name] - (buffers > MOST_BUFFERS)
+    return BLOCK, max(1, blocks // max(1, elements // elements_a_thread(real)))
 
 
 def bind(

@@ -74,7 +74,7 @@ def compiled_pass(sweep: Sweep, dtype: np.dtype[Any], elements: int | None = Non
     allowed = [count for count in ELEMENTS if count * dtype.itemsize >= 4]  # words are the least that is moved
     if elements not in allowed:
         raise ValueError(f"elements: got {elements}, expected one of {allowed} of {dtype.name}")
-    bounds = launch_bounds(dtype, state_dtype(dtype), elements)
+    bounds = launch_bounds(dtype, state_dtype(dtype), elements, len(sweep.buffers))
     return _compiled(sweep, dtype, elements, bounds), bounds[0], elements
 
 
