@@ -49,6 +49,9 @@ def _small_blocks(monkeypatch, request):
     monkeypatch.setattr("fastopt.backends.cuda.step._WARP", 4)
     monkeypatch.setattr("fastopt.backends.cuda.losses.BLOCK", 4)
     monkeypatch.setattr("fastopt.backends.cuda.launch.BLOCK", 8)
+    monkeypatch.setattr("fastopt.backends.cuda.numbers.BLOCK", 2)
+    monkeypatch.setattr("fastopt.backends.cuda.reductions.TILE", 2)
+    monkeypatch.setattr("fastopt.backends.cuda.reductions._TILE", np.uint64(2))
 
 
 def training(model, optimizer, x, y, **more):
