@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
-from .plan import Plan
+from .plan import CONSTANTS, Plan
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Numbers, Run
 from .source import number_count
 from .staged import SpanSpec, StagedTrainer, StagedUpdate
@@ -15,6 +15,7 @@ from .threads import available_cores
 
 __all__ = [
     "BACKENDS",
+    "CONSTANTS",
     "Backend",
     "Coefficients",
     "DenseSpec",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..buffers import aligned_zeros, check_buffer, check_disjoint
 from ..rules import MatrixStage, Number
 from .functions import substituted
-from .plan import Evaluate, Instruction, Move, PassSums, Plan
+from .plan import CONSTANTS, Evaluate, Instruction, Move, Plan
 
 __all__ = ["HostDevice", "evaluate"]
 
@@ -100,13 +101,19 @@ class _HostNumbers:
     def __init__(self, plan: Plan, puts: Sequence[Put]) -> None:
         self._values = [0.0] * plan.size
         self.sums: list[Any] = [None] * len(puts)
-        for own in _flat(plan.sums):
+        for own in chain.from_iterable(plan.sums):
             self.sums[own.number_of_pass] = np.zeros(len(own.slots))
-        self._moments = [[_runner(instruction) for instruction in moment] for moment in plan.moments]
+        self._moments = [_compiled(moment) for moment in plan.moments]
         added = [[(self.sums[own.number_of_pass], own.slots) for own in stage] for stage in plan.sums]
         self._added = [[], *added]
+        for row in chain.from_iterable(plan.rows):
+            if row.is_constant:
+                puts[row.number_of_pass]([CONSTANTS[slot] for slot in row.slots])
         self._rows = [
-            *([(puts[row.number_of_pass], _picker(row.slots)) for row in stage] for stage in plan.rows),
+            *(
+                [(puts[row.number_of_pass], _picker(row.slots)) for row in stage if not row.is_constant]
+                for stage in plan.rows
+            ),
             [],
         ]
 
@@ -118,8 +125,7 @@ class _HostNumbers:
         for sums, slots in self._added[moment]:
             for slot, value in zip(slots, sums.tolist(), strict=True):
                 values[slot] = value
-        for run in self._moments[moment]:
-            run(values)
+        self._moments[moment](values)
         for put, pick in self._rows[moment]:
             put(pick(values))
 
@@ -134,44 +140,32 @@ class _HostNumbers:
             self._values[slot] = value
 
 
-def _flat(sums: Iterable[Iterable[PassSums]]) -> list[PassSums]:
-    return [own for stage in sums for own in stage]
+def _compiled(moment: Sequence[Instruction]) -> Callable[[list[float]], None]:
+    """Return what executes the instructions on the values of the slots: one function, since calls are most of it."""
+    space: dict[str, Any] = {"Failures": (ArithmeticError, ValueError), "evaluate": evaluate}
+    lines = [line for instruction in moment for line in _statement(instruction, space)]
+    exec("\n    ".join(["def run(v):", *(lines or ["pass"])]), space)
+    run: Callable[[list[float]], None] = space["run"]
+    return run
 
 
-def _runner(instruction: Instruction) -> Callable[[list[float]], None]:
-    """Return what executes an instruction on the values of the slots."""
+def _statement(instruction: Instruction, space: dict[str, Any]) -> list[str]:
+    """Return the lines of an instruction, with its functions in their name space."""
     result = instruction.result
     if isinstance(instruction, Move):
-        source = instruction.source
-
-        def move(values: list[float]) -> None:
-            values[result] = values[source]
-
-        return move
+        return [f"v[{result}] = v[{instruction.source}]"]
     if isinstance(instruction, Evaluate):
-        number, function = instruction.number, instruction.number.function
-        picks = [
-            (result + j, _picker([first + j * stride for first, stride in instruction.arguments]))
-            for j in range(instruction.count)
+        number, function, count = f"number_{len(space)}", f"function_{len(space)}", instruction.count
+        space[number], space[function] = instruction.number, instruction.number.function
+        place = "{}" if count == 1 else "{} + {} * j"
+        arguments = ", ".join(f"v[{place.format(first, stride)}]" for first, stride in instruction.arguments)
+        value = f"v[{place.format(result, 1)}]"
+        body = [
+            f"try: {value} = {function}({arguments})",
+            f"except Failures: {value} = evaluate({number}, ({arguments},))",
         ]
-
-        def compute(values: list[float]) -> None:
-            for place, pick in picks:
-                try:
-                    values[place] = function(*pick(values))
-                except (ArithmeticError, ValueError):
-                    values[place] = evaluate(number, pick(values))
-
-        return compute
-    terms = instruction.terms
-
-    def add(values: list[float]) -> None:
-        total = 0.0
-        for term in terms:
-            total += values[term]
-        values[result] = total
-
-    return add
+        return body if count == 1 else [f"for j in range({count}):", *(f"    {line}" for line in body)]
+    return [f"v[{result}] = " + " + ".join(["0.0", *(f"v[{term}]" for term in instruction.terms)])]
 
 
 def _picker(slots: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:

@@ -8,16 +8,20 @@ each span of a group has neighbouring slots. A device executes the instructions 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from ..rules import GRADIENT_FACTOR, GRADIENT_NORM, TOTAL, MatrixStage, Number, Rule, Sweep, is_limited
 
-__all__ = ["Evaluate", "Instruction", "Move", "PassSums", "Plan", "Row", "Total"]
+__all__ = ["CONSTANTS", "Evaluate", "Instruction", "Move", "PassSums", "Plan", "Row", "Total"]
 
 ZERO, ONE, INFINITY, SCALE, CLIP_VALUE, MAX_NORM, MAX_SEGMENT_NORM, COMMON = range(8)
 """The slots of what is given for all groups: three constants and the gradient's options; how many they are."""
+
+CONSTANTS = (0.0, 1.0, math.inf)
+"""What the first slots hold in every step."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Row:
 
     number_of_pass: int
     slots: tuple[int, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether they are the same in every step."""
+        return max(self.slots) < len(CONSTANTS)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..backends.host import evaluate
 from ..buffers import Segment
 from ..rules import Hyper, Rule, get_rule
 
-__all__ = ["Group", "Groups"]
+__all__ = ["Group", "Groups", "picker"]
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class Group:
 
     def __post_init__(self) -> None:
         self.memory = self.rule.memory_at_start(self.hyper)
-        self._in_order = _picker(self.rule.stages[-1].numbers)
+        self._in_order = picker(self.rule.stages[-1].numbers)
         self._has_numbers = bool(self.rule.numbers)
         self.update({})
 
@@ -222,7 +222,7 @@ class Groups:
             group.memory = {key: float(value) for key, value in saved[name]["memory"].items()}
 
 
-def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
+def picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
     """Return what picks those values out of a mapping."""
     if len(names) > 1:
         return itemgetter(*names)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from ..backends import Plan
+from ..backends import CONSTANTS, Plan
+from .groups import picker
 from .spans import Pass, Product, Span, Spans
 
 __all__ = ["Options", "PlainStep", "StagedStep", "Step", "make_step"]
@@ -83,9 +84,10 @@ class StagedStep:
         groups = {span.group: span.rule for span in spans.list}
         order = {group: number for number, group in enumerate(groups)}
         # at the learning rate's own value: a call for the names only
-        self._names = {group: tuple(group.at_step(1, group.lr)) for group in groups}
+        names = {group: tuple(group.at_step(1, group.lr)) for group in groups}
+        self._picks = {group: picker(own) for group, own in names.items()}
         plan = Plan(
-            tuple(groups.values()), tuple(self._names.values()), [(order[span.group], span.size) for span in spans.list]
+            tuple(groups.values()), tuple(names.values()), [(order[span.group], span.size) for span in spans.list]
         )
         passes = [stage for span in spans.list for stage in span.passes]
         self._plan, self._numbers = plan, self._device.numbers(plan, spans.table, [stage.put for stage in passes])
@@ -117,11 +119,10 @@ class StagedStep:
     def prepare(self, t: int, options: Options, gradients: Any) -> None:
         """Have the next launch be step t."""
         scale, lr_scale, clip_value, max_norm, max_segment_norm = options
-        given = [0.0, 1.0, math.inf, scale, clip_value, max_norm, max_segment_norm]
-        for group, names in self._names.items():
+        given = [*CONSTANTS, scale, clip_value, max_norm, max_segment_norm]
+        for group, pick in self._picks.items():
             lr = group.lr * lr_scale
-            coefficients = group.at_step(t, lr)
-            given += [coefficients[name] for name in names]
+            given += pick(group.at_step(t, lr))
             given += group.decay(lr)
         self._numbers.begin(given, gradients)
 
@@ -140,12 +141,12 @@ class StagedStep:
 
     def save_memory(self) -> None:
         """Read the memory from where the numbers are computed."""
-        for group, slots in zip(self._names, self._plan.memory, strict=True):
+        for group, slots in zip(self._picks, self._plan.memory, strict=True):
             group.memory = dict(zip(slots, self._numbers.read(list(slots.values())), strict=True))
 
     def load_memory(self) -> None:
         """Write the memory to where the numbers are computed."""
-        for group, slots in zip(self._names, self._plan.memory, strict=True):
+        for group, slots in zip(self._picks, self._plan.memory, strict=True):
             self._numbers.write(list(slots.values()), [group.memory[name] for name in slots])
 
 

@@ -24,17 +24,19 @@ class Pass:
     """A sweep over one span: its numbers are written here, and read where it runs."""
 
     def __init__(self, sweep: Sweep, row: Array, read: Any, pack: Callable[..., None]) -> None:
-        self.sweep, self.row, self.read, self._pack = sweep, row, read, pack
+        self.sweep, self.read = sweep, read
         self.sums: Any = None
         self.run: Run = _unbound
 
-    def put(self, numbers: Sequence[float]) -> None:
-        """Write the numbers; NumPy would take longer for so few than the pass over a small buffer."""
-        try:
-            self._pack(self.row, 0, *numbers)
-        except OverflowError:  # too large for float32: that is Inf, as everywhere
-            with np.errstate(over="ignore"):
-                self.row[:] = numbers
+        def put(numbers: Sequence[float]) -> None:
+            try:
+                pack(row, 0, *numbers)
+            except OverflowError:  # too large for float32: that is Inf, as everywhere
+                with np.errstate(over="ignore"):
+                    row[:] = numbers
+
+        self.put = put
+        """Writes the numbers; NumPy would take longer for so few than the pass over a small buffer."""
 
 
 class Product:

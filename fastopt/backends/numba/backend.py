@@ -19,7 +19,7 @@ from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
 from ..staged import StagedTrainer, StagedUpdate
 from .decorators import cache_folder
-from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
+from .launch import bind, in_order, parallel_threads, threading_layer
 from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]
@@ -59,7 +59,7 @@ class NumbaBackend:
             if sums is None:
                 return bind(code, GROUP, threads, buffers[g], numbers, others)
             lanes = np.empty((chunk_count(buffers[0].size), count, LANES))
-            return bind_with_sums(code, CHUNK, threads, buffers[g], numbers, others, lanes, sums)
+            return bind(code, CHUNK, threads, buffers[g], numbers, others, lanes, sums)
 
         return on
 
