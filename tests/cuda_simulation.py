@@ -46,7 +46,9 @@ def fma_rounded_once(a, b, c):
 
     import numpy as np
 
-    kind = next(x.dtype.type for x in (c, b, a) if isinstance(x, np.generic))
+    kind = next((x.dtype.type for x in (c, b, a) if isinstance(x, np.generic)), None)
+    if kind is None:  # of numbers that are computed once a step, in Python
+        return a * b + c
     a, b, c = kind(a), kind(b), kind(c)
     if not np.isfinite([a, b, c]).all():
         return a * b + c

@@ -195,7 +195,7 @@ TRAIN = [
     (("--rule", "two.py"), "known are one, two"),
     (("--rule", "no_lr.py:fixed"), ", expected lr among them"),
     (("--rule", "two.py:one", "--set", "x=1"), "unknown hyper-parameter of one 'x'"),
-    (("--rule", "two.py:one", "--backend", "c"), "c"),
+    (("--rule", "wrong.py:half", "--backend", "c"), "unheard_of"),
     # folders
     (("--out", "full"), "full exists already; choose another folder with --out"),
     (("--out", "notes.txt"), "notes.txt exists already"),
