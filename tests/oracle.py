@@ -379,6 +379,14 @@ def adan(
     return (p - lr * step) / (1 + lr * weight_decay)
 
 
+@oracle(decay="decoupled", betas=(0.8, 0.95))
+def lion(p: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float]) -> Array:
+    """p ← p − η·sign(β₁m + (1 − β₁)g);  m ← β₂m + (1 − β₂)g. Source: Chen et al. (arXiv:2302.06675), Algorithm 2."""
+    m = _read(state, "exp_avg", p)
+    state["exp_avg"] = betas[1] * m + (1 - betas[1]) * g
+    return p - lr * np.sign(betas[0] * m + (1 - betas[0]) * g)
+
+
 def step(
     rule: str,
     p: Array,
