@@ -215,21 +215,21 @@ def test_rules_explains_a_built_in_rule(name, capsys):
     assert main(["rules", name]) == 0
     out = capsys.readouterr().out
     rule = RULES[name]
-    for word in (name, rule.equation, *rule.states, f"{12 + 8 * len(rule.states)} bytes"):
+    for word in (name, *re.split(r";\s+", rule.equation), *rule.states, f"{12 + 8 * len(rule.states)} bytes"):
         assert word in out
     for hyper, default in rule.hyper.items():
-        line = next(line.split() for line in out.splitlines() if line.split()[:1] == [hyper])
-        shown = [float(number) for number in line[line.index("default") + 1 :]]
-        assert shown == list(default if isinstance(default, tuple) else (default,))
-        expected = "[0, 1) default" if hyper in ("betas", "alpha", "momentum") else "≥ 0 default"
-        assert expected in " ".join(line)
+        line = next(line for line in out.splitlines() if line.split()[:1] == [hyper])
+        values = " ".join(f"{value:g}" for value in (default if isinstance(default, tuple) else (default,)))
+        expected = "[0, 1)" if hyper in ("betas", "alpha", "momentum") else "≥ 0"
+        assert " ".join(line.split()).startswith(f"{hyper} {expected} {values}")
 
 
 def test_rules_explains_a_rule_of_the_user_with_the_text_of_its_file(tmp_path, capsys):
     (tmp_path / "own.py").write_text(RULE, encoding="utf-8")
     assert main(["rules", f"{tmp_path}/own.py:three"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("three\n\n    m = β₃m + g; p −= η·m\n    state: average; 20 bytes\n")
+    assert out.startswith("three\n\n    m = β₃m + g\n    p −= η·m\n")
+    assert "state: average; 4 bytes per parameter\n    a step reads and writes 20 bytes per parameter\n" in out
     assert "Rules of a test.\n\nWhen to choose them: never.\n" in out
 
 
