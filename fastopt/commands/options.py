@@ -107,8 +107,9 @@ def _reader(option: Option) -> Callable[[str], Any]:
 
 def _help(option: Option) -> str:
     text = option.help
-    if isinstance(option.values, Choice) and not option.values.own:
+    if isinstance(option.values, Choice):
         text += f"; one of {option.values.expected}"
+        text += ", or FILE.py:NAME for one of your own" if option.values.own else ""
     default = option.default_text or _default_text(option.default)
     return (text + (f" (default: {default})" if default else "")).replace("%", "%%")
 

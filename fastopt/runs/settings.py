@@ -73,17 +73,22 @@ class Settings:
     hidden: tuple[int, ...] = setting(
         (128,), "model", Each(Whole(1)), "units of each hidden layer; no number at all for a linear model"
     )
-    activation: str = setting("relu", "model", Choice("activation", ACTIVATIONS), "activation of the hidden layers")
+    activation: str = setting(
+        "relu",
+        "model",
+        Choice("activation", ACTIVATIONS, own=True),
+        "activation of the hidden layers",
+    )
     output_activation: str = setting(
         "identity",
         "model",
-        Choice("activation", ACTIVATIONS),
+        Choice("activation", ACTIVATIONS, own=True),
         "activation of the last layer, which has to be identity unless --loss is mean_squared_error",
     )
     loss: str | None = setting(
         None,
         "model",
-        Choice("loss", LOSSES),
+        Choice("loss", LOSSES, own=True),
         "what the training minimises",
         default_text="softmax_cross_entropy for classes, mean_squared_error for quantities",
     )
@@ -99,7 +104,7 @@ class Settings:
         "adam",
         "optimizer",
         Choice("rule", RULES, own=True),
-        "update rule: a name from 'fastopt rules', or FILE.py:NAME for a rule of your own",
+        "update rule, see 'fastopt rules'",
     )
     hyper: Mapping[str, Any] = field(default_factory=dict)
     bias_decay: bool = setting(True, "optimizer", Flag(), "apply weight decay to weights only, not to biases")
