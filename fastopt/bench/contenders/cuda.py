@@ -91,11 +91,10 @@ class Stepper(ArrayStepper):
         return replay
 
     def reset(self) -> None:
-        """Reset parameters and states to their values before the first step."""
+        """Reset parameters, states and memory to their values before the first step."""
         _fill(self._p, self._start)
-        saved = self._optimizer.state_dict()
-        states = {name: np.zeros(self._p.size, self._dtype) for name in saved["state"]}
-        self._optimizer.load_state_dict({**saved, "step": 0, "state": states})
+        fresh = Optimizer(np.resize(self._start, self._p.size), self._rule, backend="reference")
+        self._optimizer.load_state_dict(fresh.state_dict())
 
 
 def buffer_of(case: GpuCase, block: Array) -> Any:
