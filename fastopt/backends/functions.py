@@ -6,6 +6,7 @@ word of the vocabulary, is a scalar function itself and treated in the same way.
 
 from __future__ import annotations
 
+import ast
 import dis
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..rules import vocabulary
 
-__all__ = ["identity_of", "positional", "substituted", "with_constants"]
+__all__ = ["define_at", "identity_of", "positional", "substituted", "with_constants"]
 
 Function = Callable[..., Any]
 Words = Mapping[Any, Any]
@@ -117,3 +118,16 @@ class _Module(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return self._swapped(getattr(self._module, name))
+
+
+def define_at(function: Function, source: str, space: dict[str, Any]) -> None:
+    """Run generated source, all of whose lines are the first line of that function.
+
+    A compiler that looks for the text of a generated function in its file then finds the function that it was made
+    for, and errors name its place. In the middle of another text, `inspect` can fail.
+    """
+    tree, line = ast.parse(source), function.__code__.co_firstlineno
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.stmt, ast.expr, ast.arg, ast.keyword, ast.alias)):
+            node.lineno, node.end_lineno, node.col_offset, node.end_col_offset = line, line, 0, 0
+    exec(compile(tree, function.__code__.co_filename, "exec"), space)

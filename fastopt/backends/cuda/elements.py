@@ -9,6 +9,7 @@ import numpy as np
 
 from ...elements import Activation, ElementLoss, add_exponent
 from ..elements import element_compiler
+from ..functions import define_at
 from . import words
 from .shim import cuda, inlined
 
@@ -32,5 +33,5 @@ def generated(element: Activation | ElementLoss, name: str, source: str, **funct
         "uint64": np.uint64,
         **functions,
     }
-    exec(compile(source, element.value.__code__.co_filename, "exec"), space)
+    define_at(element.value, source, space)
     return space[name]

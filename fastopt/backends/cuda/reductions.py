@@ -14,6 +14,7 @@ import numpy as np
 
 from ..._constants import CHUNK, LANES
 from ...rules import Sweep
+from ..functions import define_at
 from ..source import element_source, number_count, unique_name
 from .rule import buffer_types, namespace
 from .shim import cuda, inlined, kernel, types
@@ -88,7 +89,7 @@ def sums_function(sweep: Sweep, dtype: np.dtype[Any]) -> Callable[..., None]:
         "TWO": np.uint64(2),
         "float64_type": types.float64,
     }
-    exec(compile(_source(sweep, name), sweep.update.__code__.co_filename, "exec"), space)
+    define_at(sweep.update, _source(sweep, name), space)
     space["element"] = inlined(space[f"{name}_element"])
     function: Callable[..., None] = space[name]
     return function

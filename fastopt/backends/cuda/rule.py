@@ -23,6 +23,7 @@ import numpy as np
 
 from ..._bfloat16 import state_dtype
 from ...rules import Sweep
+from ..functions import define_at
 from ..source import element_source, number_count, scalar_functions, unique_name
 from .buffer import array_type
 from .launch import elements_a_thread, launch_bounds
@@ -122,7 +123,7 @@ def pass_function(sweep: Sweep, dtype: np.dtype[Any], elements: int | None = Non
     """
     name, width = unique_name(sweep, _KERNEL), elements or elements_a_thread(state_dtype(dtype))
     space = namespace(sweep, dtype) | {"WIDTH": np.uint64(width)}
-    exec(compile(_source(sweep, name, width), sweep.update.__code__.co_filename, "exec"), space)
+    define_at(sweep.update, _source(sweep, name, width), space)
     space["element"] = inlined(space[f"{name}_element"])
     function: Callable[..., None] = space[name]
     return function

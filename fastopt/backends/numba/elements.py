@@ -19,7 +19,7 @@ from ...rules import vocabulary
 from .. import elements as scalars
 from .. import functions
 from ..elements import arguments, does_not_compile, element_compiler, element_name
-from ..functions import substituted
+from ..functions import define_at, substituted
 from . import decorators, intrinsics, memory, part, rows
 from .decorators import inlined
 from .digest import digest_of
@@ -193,7 +193,7 @@ def _run(element: Activation | ElementLoss, source: str, own: dict[str, Any]) ->
         "shifted": memory.shifted,
         "whole": memory.whole,
     }
-    exec(compile(source, function.__code__.co_filename, "exec"), space)
+    define_at(function, source, space)
     return space
 
 

@@ -13,7 +13,7 @@ from numba import types
 
 from ...rules import TOTAL, Number, Rule, vocabulary
 from ...rules.frame import Frame, loops_of
-from ..functions import identity_of, substituted, with_constants
+from ..functions import define_at, identity_of, substituted, with_constants
 from . import decorators, intrinsics, memory
 from .decorators import inlined
 from .digest import digest_of
@@ -62,7 +62,7 @@ def compiled_numbers(rule: Rule, frame: Frame) -> Any:
     name, last = f"numbers_{digest}", rule.numbers[-1].function
     space: dict[str, Any] = {"__name__": last.__module__, "shifted": shifted}
     space |= {f"number_{k}": _scalar(number.function) for k, number in enumerate(rule.numbers)}
-    exec(compile(source.format(name=name), last.__code__.co_filename, "exec"), space)
+    define_at(last, source.format(name=name), space)
     n = types.int64
     return part(space[name], n, types.CPointer(types.float64), n, n)
 

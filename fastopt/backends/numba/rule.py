@@ -15,6 +15,7 @@ from numba.np.numpy_support import from_dtype
 from ... import _constants
 from ..._constants import CHUNK, LANES
 from ...rules import Sweep, vocabulary
+from ..functions import define_at
 from ..source import element_source, number_count, scalar_functions, unique_name
 from . import decorators, intrinsics, memory
 from .decorators import inlined
@@ -115,7 +116,7 @@ def compiled_pass(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
         "shifted": shifted,
         "fill_with_zeros": fill_with_zeros,
     }
-    exec(compile(_source(sweep, name, dtype), sweep.update.__code__.co_filename, "exec"), space)
+    define_at(sweep.update, _source(sweep, name, dtype), space)
     space["element"] = inlined(space[f"{name}_element"], forceinline=True)
     space["group"] = inlined(space[f"{name}_group"], forceinline=True)  # so that its size is a constant
     return part(space[name], types.CPointer(n), n, n, pointer, pointer, n, types.CPointer(types.float64))
