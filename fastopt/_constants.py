@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "FEW_ROWS", "LANES", "MOST_ROWS", "PARTS", "PARTS_FROM", "PARTS_TO", "chunk_count"]
+__all__ = [
+    "CHUNK",
+    "FEW_ROWS",
+    "LANES",
+    "MIX_FIRST",
+    "MIX_SECOND",
+    "MOST_ROWS",
+    "PARTS",
+    "PARTS_FROM",
+    "PARTS_TO",
+    "chunk_count",
+]
 
 CHUNK, LANES = 16_384, 64
 """The order of sums over elements. These are cut into chunks; in a chunk, element i belongs to lane i mod `LANES`; each
@@ -20,6 +31,13 @@ to multiply by a small batch. Where sums are in parts is a matter of shapes, so 
 
 FEW_ROWS, MOST_ROWS = 16, 256
 """Rows of a batch up to which a layer of any size, and one of at most `PARTS_TO` weights, is summed in parts."""
+
+MIX_FIRST, MIX_SECOND = 0x7FEB352D, 0x846CA68B
+"""Multipliers of the integer hash that stochastic rounding draws from; see :mod:`fastopt.backends.rounding`.
+
+They are those of Wellons's `lowbias32`, which turns each bit of its result with about even odds for each bit of what it
+is given.
+"""
 
 
 def chunk_count(size: int) -> int:

@@ -11,10 +11,12 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import TypingError
 
+from ..._bfloat16 import state_dtype
 from ...rules import Rule, Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, MatMul, Run
 from ..source import does_not_compile
+from ..storage import Storage, plain
 from .decorators import cache_folder
 from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
 from ..._constants import CHUNK, LANES, chunk_count
@@ -41,23 +43,23 @@ class NumbaBackend:
         return f"Numba {numba.__version__}, compiled for {get_host_cpu_name()}; {threads}; {cache}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the coefficients: that of the buffers."""
-        return dtype
+        """Return the dtype of the coefficients: that of the buffers, float32 for bfloat16."""
+        return state_dtype(dtype)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int, storage: Storage | None = None) -> Kernel:
         """Return the compiled pass; compiling takes a second the first time, milliseconds from the cache."""
         with self._lock:
-            code = _compile(sweep, dtype)
+            code = _compile(sweep, storage or plain(dtype))
         own = [place for place, name in enumerate(sweep.buffers) if name != "g"]
         g = sweep.buffers.index("g") if "g" in sweep.buffers else 0
         count = len(sweep.sums)
 
-        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
             others = [buffers[place] for place in own]
             if sums is None:
-                return bind(code, GROUP, threads, buffers[g], numbers, others)
+                return bind(code, GROUP, threads, buffers[g], numbers, others, position)
             lanes = np.empty((chunk_count(buffers[0].size), count, LANES))
-            return bind_with_sums(code, CHUNK, threads, buffers[g], numbers, others, lanes, sums)
+            return bind_with_sums(code, CHUNK, threads, buffers[g], numbers, others, position, lanes, sums)
 
         return on
 
@@ -67,15 +69,17 @@ class NumbaBackend:
 
         return make_matmul(dtype, threads)
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(
+        self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int, storage: Storage | None = None
+    ) -> Trainer | None:
         """Return the compiled training steps."""
         from .network import make_trainer  # compiles for seconds, once: not for optimizers alone
 
-        return make_trainer(network, rule, dtype, threads)
+        return make_trainer(network, rule, dtype, threads, storage)
 
 
-def _compile(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
+def _compile(sweep: Sweep, storage: Storage) -> Any:
     try:
-        return compiled_pass(sweep, dtype)
+        return compiled_pass(sweep, storage)
     except TypingError as error:
-        raise does_not_compile(sweep, dtype, error) from error
+        raise does_not_compile(sweep, storage.arithmetic, error) from error

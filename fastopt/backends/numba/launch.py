@@ -23,7 +23,9 @@ __all__ = ["Pass", "bind", "bind_with_sums", "in_order", "parallel_threads", "th
 
 
 class Pass(IntEnum):
-    """Places in the table of a pass: addresses, and numbers of things. The buffers' addresses follow.
+    """Places in the table of a pass: addresses, and numbers of things.
+
+    The buffers' addresses follow, and the position of their first element in the flat buffer.
 
     Threads' shares are multiples of `UNIT` elements.
     """
@@ -113,7 +115,14 @@ def threading_layer() -> str | None:
 
 
 def bind(
-    code: Any, unit: int, threads: int, gradient: Array, numbers: Array, buffers: Sequence[Array], lanes: Array = _NONE
+    code: Any,
+    unit: int,
+    threads: int,
+    gradient: Array,
+    numbers: Array,
+    buffers: Sequence[Array],
+    position: int = 0,
+    lanes: Array = _NONE,
 ) -> Run:
     """Return what runs the code of a pass over whole buffers, on threads where they are large.
 
@@ -125,10 +134,10 @@ def bind(
         What a thread's share is a multiple of, in elements.
     threads
         How many there may be.
-    gradient, numbers, buffers, lanes
+    gradient, numbers, buffers, position, lanes
         What :func:`.rule.compiled_pass` takes.
     """
-    table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in buffers], np.int64)
+    table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in buffers] + [position], np.int64)
     table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, gradient.size, gradient.itemsize
     table[Pass.UNIT], table[Pass.GRADIENT], table[Pass.NUMBERS] = unit, address(gradient), address(numbers)
     table[Pass.LANES] = address(lanes)
@@ -151,11 +160,12 @@ def bind_with_sums(
     gradient: Array,
     numbers: Array,
     buffers: Sequence[Array],
+    position: int,
     lanes: Array,
     sums: Array,
 ) -> Run:
     """Return what does the same, and writes the pass's sums."""
-    run = bind(code, unit, threads, gradient, numbers, buffers, lanes)
+    run = bind(code, unit, threads, gradient, numbers, buffers, position, lanes)
 
     def run_and_add(zero_grad: bool) -> None:
         run(zero_grad)

@@ -13,6 +13,7 @@ from ..._constants import PARTS
 from ...rules import Rule
 from ..network import ACTIVATION_CODES, LOSS_CODES, NetworkSpec, Trainer
 from ..protocol import Array
+from ..storage import Storage, plain
 from ..threads import is_forked_child
 from .arrays import address
 from .engine import launch, parts
@@ -28,7 +29,9 @@ __all__ = ["make_trainer"]
 LEAKY_SLOPE = 0.01
 
 
-def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer:
+def make_trainer(
+    network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int, storage: Storage | None = None
+) -> Trainer:
     """Return what takes steps of the network under the rule, compiled.
 
     The engine compiles once for each dtype, in seconds, and a rule's pass in less than one; from the cache both load in
@@ -40,7 +43,8 @@ def make_trainer(network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads
         The rule does not compile for the dtype.
     """
     dtype = np.dtype(dtype)
-    return _NumbaTrainer(network, compiled_pass(rule.stages[0], dtype), dtype, min(threads, parallel_threads()))
+    update = compiled_pass(rule.stages[0], storage or plain(dtype))
+    return _NumbaTrainer(network, update, dtype, min(threads, parallel_threads()))
 
 
 class _NumbaTrainer:
@@ -128,7 +132,7 @@ class _NumbaTrainer:
         return loss, right if knows else 0
 
     def _bind(self, buffers: Sequence[Array], inputs: Array, targets: Array) -> None:
-        self._buffers = np.array([address(buffer) for buffer in buffers], np.int64)
+        self._buffers = np.array([*map(address, buffers), 0], np.int64)  # the flat buffers begin at position 0
         call = self._call
         call[Call.BUFFERS], call[Call.PARAMETERS] = address(self._buffers), self._buffers[0]
         call[Call.INPUTS], call[Call.TARGETS] = address(inputs), address(targets)
