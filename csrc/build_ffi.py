@@ -31,7 +31,8 @@ def generate() -> None:
     """Write what C takes from Python."""
     sweeps = built_in_sweeps().values()
     GENERATED.mkdir(exist_ok=True)
-    texts = {"constants": constants_source(), "passes": passes_source(sweeps), "rules": table_source(sweeps)}
+    functions, passes = passes_source(sweeps)
+    texts = {"constants": constants_source(), "functions": functions, "passes": passes, "rules": table_source(sweeps)}
     for name, text in texts.items():
         (GENERATED / f"{name}.inc").write_text(text, encoding="utf-8")
 

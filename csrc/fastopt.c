@@ -16,7 +16,7 @@
 
 #include "generated/constants.inc"
 
-enum { MOST_STATES = 16, MOST_LEVELS = 3 };
+enum { MOST_STATES = 16, MOST_LEVELS = 3, STORAGE_KINDS = 3 };
 
 enum { BLOCK = 2048, PARALLEL_FROM = 32768 };
 
@@ -123,6 +123,15 @@ static int thread_count(void) { return 1; }
 #undef REAL
 #undef SUFFIX
 
+/* What passes over buffers of bfloat16 round with: for p and for each state two words, which random bits are made of. */
+struct storage {
+    int stochastic;
+    uint32_t words[1 + MOST_STATES][2];
+};
+
+typedef void (*storage_pass)(size_t, void *, void *, void *const *, const float *, const struct storage *, size_t, int,
+                             double *);
+
 static int is_network(const fastopt_network *network)
 {
     if (!network || network->count < 1 || network->loss < FASTOPT_SOFTMAX_CROSS_ENTROPY ||
@@ -181,6 +190,7 @@ struct fastopt_rule {
     int states, numbers, sums;
     pass_function_f32 passes_f32[MOST_LEVELS];
     pass_function_f64 passes_f64[MOST_LEVELS];
+    storage_pass storage_passes[STORAGE_KINDS][MOST_LEVELS];
 };
 
 #ifdef WIDE_X86
@@ -188,7 +198,10 @@ struct fastopt_rule {
 #else
 #define PASSES(name, dtype) {portable_##dtype##_##name}
 #endif
-#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, PASSES(name, f32), PASSES(name, f64)},
+#define STORAGE_PASSES(name)                                                                                           \
+    {PASSES(name##_bfloat16_states, f32), PASSES(name##_bfloat16_parameters, f32), PASSES(name##_bfloat16, f32)}
+#define RULE(name, states, numbers, sums)                                                                              \
+    {#name, states, numbers, sums, PASSES(name, f32), PASSES(name, f64), STORAGE_PASSES(name)},
 
 static const struct fastopt_rule RULES[] = {
 #include "generated/rules.inc"
@@ -253,3 +266,5 @@ int fastopt_has_threads(void)
 #define REAL double
 #define SUFFIX(name) name##_f64
 #include "threads.inc"
+
+#include "update_storage.inc"

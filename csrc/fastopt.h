@@ -34,6 +34,7 @@ extern "C" {
 #define FASTOPT_BAD_BATCH 4
 #define FASTOPT_BAD_SUMS 5
 #define FASTOPT_NO_MEMORY 6
+#define FASTOPT_BAD_STORAGE 7
 
 /* The widest vectors that this processor has. */
 #define FASTOPT_BEST_LEVEL -1
@@ -69,6 +70,25 @@ int fastopt_update_f32(const fastopt_rule *rule, size_t n, float *p, float *g, f
                        const float *numbers, int zero_grad, double *sums, int threads, int level);
 int fastopt_update_f64(const fastopt_rule *rule, size_t n, double *p, double *g, double *const *states,
                        const double *numbers, int zero_grad, double *sums, int threads, int level);
+
+/* The same in float, over buffers of which some are bfloat16, the upper half of a float: p and g, the states, or all. What is
+ * stored is rounded: to nearest where `salts` is NULL; otherwise up or down at random, so that its mean is the number.
+ *
+ * The random bits of an element are a hash of a key of 48 bits, of its buffer's salt, and of its position, which is `position`
+ * for the first one, modulo 2^32. The key, another one in each step, is two numbers from 0 to 2^24 - 1 after the others;
+ * `salts` holds any number for p, and one for each state. */
+#define FASTOPT_BFLOAT16_STATES 0
+#define FASTOPT_BFLOAT16_PARAMETERS 1
+#define FASTOPT_BFLOAT16 2
+
+typedef struct {
+    int kind;
+    const uint32_t *salts;
+    size_t position;
+} fastopt_storage;
+
+int fastopt_update_storage(const fastopt_rule *rule, const fastopt_storage *storage, size_t n, void *p, void *g,
+                           void *const *states, const float *numbers, int zero_grad, double *sums, int threads, int level);
 
 /* out = a . b by rows: a has rows x depth numbers; b has depth x columns, or with `transposed` columns x depth. Each element
  * is one chain of multiply-adds in the order of the depth, which begins with zero. */

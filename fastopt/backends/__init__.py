@@ -9,10 +9,12 @@ from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Run
 from .source import number_count
+from .storage import ROUNDINGS, Storage, storage_of
 from .threads import available_cores
 
 __all__ = [
     "BACKENDS",
+    "ROUNDINGS",
     "Backend",
     "Coefficients",
     "DenseSpec",
@@ -21,6 +23,7 @@ __all__ = [
     "MatMul",
     "NetworkSpec",
     "Run",
+    "Storage",
     "Trainer",
     "available_cores",
     "backend_of",
@@ -28,6 +31,7 @@ __all__ = [
     "describe_backend",
     "get_backend",
     "number_count",
+    "storage_of",
     "why_missing",
 ]
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .._bfloat16 import state_dtype
 from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Rule, Sweep
+from . import c_storage
 from .c_network import CTrainer
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
+from .storage import Storage, plain
 from .threads import is_forked_child
 
 __all__ = ["CBackend"]
@@ -59,17 +62,19 @@ class CBackend:
         return f"vectors: {', '.join(self.levels())}; {threads}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the coefficients: that of the buffers."""
-        return dtype
+        """Return the dtype of the coefficients: that of the buffers, float32 for bfloat16."""
+        return state_dtype(dtype)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int, storage: Storage | None = None) -> Kernel:
         """Return the compiled pass."""
-        handle = self._handle(sweep)
+        handle, storage = self._handle(sweep), storage or plain(dtype)
+        if not storage.is_plain:
+            return c_storage.kernel(handle, sweep, storage, threads, self._level)
         real, suffix = _C_TYPES[dtype.name]
         update = getattr(lib, f"fastopt_update_{suffix}")
         array, level = f"{real}[]", self._level
 
-        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
             named = {name: ffi.from_buffer(array, buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
             p, g, states = named.get("p", ffi.NULL), named.get("g", ffi.NULL), [named[name] for name in sweep.states]
             table, own, size = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, numbers), buffers[0].size

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._device_memory import DeviceMemory
 from ..rules import Rule, Sweep
 from .network import NetworkSpec, Trainer
+from .storage import Storage
 
 __all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Run"]
 
@@ -25,9 +26,9 @@ MatMul = Callable[[Any, Any], Any]
 
 
 class Kernel(Protocol):
-    """The passes of one sweep over flat buffers of one dtype."""
+    """The passes of one sweep over flat buffers."""
 
-    def __call__(self, buffers: Sequence[Array], numbers: Any, sums: Any = None) -> Run:
+    def __call__(self, buffers: Sequence[Array], numbers: Any, sums: Any = None, position: int = 0) -> Run:
         """Return the pass that updates the sweep's buffers in place by what its numbers are then.
 
         Parameters
@@ -35,10 +36,12 @@ class Kernel(Protocol):
         buffers
             In the order of :attr:`Sweep.buffers`.
         numbers
-            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own: a NumPy array, or on a device one of the rows that
-            :meth:`Device.coefficients` has for kernels.
+            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own, then the key of a storage that rounds at random: a
+            NumPy array, or on a device one of the rows that :meth:`Device.coefficients` has for kernels.
         sums
             For a sweep with sums: float64 numbers, one for each, that the pass writes.
+        position
+            Where the buffers begin in those of the whole optimizer, for random numbers. Kernels of a device do without.
         """
 
 
@@ -112,8 +115,20 @@ class Backend(Protocol):
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype that kernels over `dtype` buffers compute in and take their coefficients in."""
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int, storage: Storage | None = None) -> Kernel:
         """Return the kernel of a sweep, compiled.
+
+        Parameters
+        ----------
+        sweep
+            What it does.
+        dtype
+            Of the parameters and the gradient.
+        threads
+            How many it may use.
+        storage
+            The dtypes of all buffers, and how numbers are rounded to them. None where states have the dtype of the
+            arithmetic, and numbers are rounded to nearest; backends of a device are given no other.
 
         Raises
         ------
@@ -124,5 +139,7 @@ class Backend(Protocol):
     def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
         """Return what multiplies matrices of that dtype, each element a sum in one fixed order."""
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(
+        self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int, storage: Storage | None = None
+    ) -> Trainer | None:
         """Return what trains that network in compiled code, or None where the backend has no such code."""

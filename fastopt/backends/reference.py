@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .._bfloat16 import is_bfloat16
 from ..rules import PRELUDE_NUMBERS, Rule, Sweep, prelude, vocabulary
 from .functions import substituted
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
+from .rounding import KEY_NUMBERS, random_bits, rounded, salt_of
+from .storage import Storage, plain
 
 __all__ = ["ReferenceBackend"]
 
@@ -25,7 +28,7 @@ _ON_ARRAYS: dict[Any, Any] = {
 
 
 class ReferenceBackend:
-    """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
+    """Float64 arithmetic whatever the buffers hold, rounded when stored; slow, obvious, and in one thread."""
 
     name = "reference"
     device = None
@@ -38,18 +41,21 @@ class ReferenceBackend:
         """Return float64."""
         return np.dtype(np.float64)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int, storage: Storage | None = None) -> Kernel:
         """Return the pass as NumPy calls."""
+        storage = storage or plain(dtype)
         update, scaled, decayed = (
             substituted(function, _ON_ARRAYS) for function in (sweep.update, prelude.scaled, prelude.decayed)
         )
 
-        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
             named = dict(zip(sweep.buffers, buffers, strict=True))
 
             def run(zero_grad: bool) -> None:
                 values = {name: buffer.astype(np.float64) for name, buffer in named.items()}
-                given = dict(zip((*PRELUDE_NUMBERS, *sweep.numbers), numbers, strict=True))
+                names = (*PRELUDE_NUMBERS, *sweep.numbers, *KEY_NUMBERS[: storage.key_numbers])
+                given = dict(zip(names, numbers, strict=True))
+                key = tuple(int(given.pop(name)) for name in KEY_NUMBERS if name in given)
                 grad_scale, clip_value, weight_decay, decay_factor = (given.pop(name) for name in PRELUDE_NUMBERS)
                 if "g" in values:
                     values["g"] = scaled(values["g"], grad_scale=grad_scale, clip_value=clip_value)
@@ -57,7 +63,7 @@ class ReferenceBackend:
                     decay = {"weight_decay": weight_decay, "decay_factor": decay_factor}
                     p, g = decayed(values["p"], values.get("g", 0.0), **decay)
                     values |= {"p": p} | ({"g": g} if "g" in values else {})
-                _store(sweep, named, _results(sweep, update, values, given), sums)
+                _store(sweep, named, _results(sweep, update, values, given), sums, key, position)
                 if zero_grad:
                     named["g"].fill(0)
 
@@ -69,7 +75,9 @@ class ReferenceBackend:
         """Return NumPy's product."""
         return np.matmul
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(
+        self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int, storage: Storage | None = None
+    ) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
         return None
 
@@ -85,10 +93,23 @@ def _results(sweep: Sweep, update: Callable[..., Any], values: dict[str, Array],
     return results if len(sweep.writes) + len(sweep.sums) > 1 else (results,)
 
 
-def _store(sweep: Sweep, buffers: dict[str, Array], results: Sequence[Any], sums: Array | None) -> None:
+def _store(
+    sweep: Sweep,
+    buffers: dict[str, Array],
+    results: Sequence[Any],
+    sums: Array | None,
+    key: tuple[int, ...],
+    position: int,
+) -> None:
     written = len(sweep.writes)
     for name, result in zip(sweep.writes, results[:written], strict=True):
-        buffers[name][:] = result
+        buffer = buffers[name]
+        if is_bfloat16(buffer):
+            random = random_bits((key[0], key[1]), salt_of(name), position, buffer.size) if key else None
+            with np.errstate(over="ignore"):
+                buffer.view(np.uint16)[:] = rounded(np.asarray(result).astype(np.float32), random)
+        else:
+            buffer[:] = result
     for place, (a, b) in enumerate(results[written:]):
         assert sums is not None
         sums[place] = np.sum(np.multiply(a, b))
