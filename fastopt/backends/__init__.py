@@ -8,6 +8,7 @@ from importlib import import_module
 from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Run
+from .rounding import key_of
 from .source import number_count
 from .storage import ROUNDINGS, Storage, storage_of
 from .threads import available_cores
@@ -30,6 +31,7 @@ __all__ = [
     "default_backend",
     "describe_backend",
     "get_backend",
+    "key_of",
     "number_count",
     "storage_of",
     "why_missing",

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._bfloat16 import state_dtype
 from .._errors import whole_number
-from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of
+from ..backends import Backend, NetworkSpec, Trainer, available_cores, backend_of, key_of, storage_of
 from ..buffers import Layout
 from ..memory import Memory, memory_of
 from ..rules import Hyper, Rule, check_hyper, get_rule, with_limits
@@ -36,17 +35,28 @@ class Optimizer:
     Parameters
     ----------
     parameters : ndarray or device array
-        1-D, contiguous, writable, float32 or float64. Updated in place, never copied. For the backend ``cuda`` an array
-        that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or DLPack; for every
-        other one a NumPy array. The backend ``cuda`` takes bfloat16 too: gradients are bfloat16 then, and the states
-        float32; the rule computes in float32, and its result is rounded to the nearest bfloat16. Arrays of JAX are
-        refused, since JAX relies on their staying as they are; as gradients they serve.
+        1-D, contiguous, writable, float32, float64 or bfloat16. Updated in place, never copied. For the backend
+        ``cuda`` an array that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or
+        DLPack; for every other one a NumPy array, of bfloat16 one of the package ml_dtypes. Gradients of bfloat16
+        parameters are bfloat16 too; the rule computes in float32. Arrays of JAX are refused, since JAX relies on their
+        staying as they are; as gradients they serve.
     rule : str or Rule
         Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
     layout : Layout, optional
         Names and groups of the segments of `parameters`; one segment by default.
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
+    states : {"bfloat16", "float32", "float64"}, optional
+        Dtype of the states: that of the arithmetic by default, which is float32 for float32 and bfloat16 parameters. Of
+        bfloat16 they take half the memory and half of the traffic; a step of Adam over float32 parameters then moves 20
+        bytes a parameter instead of 28. Not on the backend ``cuda``.
+    rounding : {"nearest", "stochastic"}
+        How numbers are rounded when they are stored as bfloat16, states and parameters alike. To nearest, a change of
+        less than half a unit in the last place is lost, each time anew; at random, up or down with probabilities that
+        make the mean right, it is kept on average. The backend ``cuda`` rounds to nearest.
+    seed : int
+        Gives the random numbers of stochastic rounding, together with the step, the buffer's name and the position in
+        it: no bit depends on threads or backend.
     backend : {"numba", "c", "cuda", "reference"} or Backend, optional
         Numba by default, C where Numba is missing. Or a backend that was made with other options than the usual ones.
     threads : int, optional
@@ -70,7 +80,7 @@ class Optimizer:
     Attributes
     ----------
     state : dict of str to ndarray
-        The rule's buffers by name, laid out as `parameters`; float32 beside bfloat16. All start at zero.
+        The rule's buffers by name, laid out as `parameters`, of the dtype that `states` says. Most start at zero.
     steps : int
         Steps taken.
     skipped : int
@@ -99,6 +109,9 @@ class Optimizer:
         *,
         layout: Layout | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        states: str | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
         backend: str | Backend | None = None,
         threads: int | None = None,
         clip_value: float | None = None,
@@ -125,8 +138,12 @@ class Optimizer:
         self.maximize = maximize
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
-        self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        self.state = {name: self._memory.zeros(self._parameters.size, state_dtype(dtype)) for name in self._groups.states}
+        self._shape = self._parameters.shape
+        self._storage = storage_of(self._parameters.dtype, states, rounding)
+        self._check_device_storage()
+        self._seed = whole_number("seed", seed, least=0)
+        size, dtype = self._parameters.size, self._storage.states
+        self.state = {name: self._memory.zeros(size, dtype) for name in self._groups.states}
         self._start_states()
         self.steps = 0
         self.skipped = 0
@@ -142,6 +159,15 @@ class Optimizer:
                 value = group.hyper[start] if isinstance(start, str) and start != "p" else start
                 self._memory.write(self.state[name][where], self._parameters[where] if value == "p" else value)
 
+    def _check_device_storage(self) -> None:
+        """Raise ValueError for a storage that kernels of a device do not have."""
+        storage = self._storage
+        if self.on_device and (storage.states != storage.arithmetic or storage.rounding != "nearest"):
+            raise ValueError(
+                f"states: got {storage.states.name} rounded to {storage.rounding} with backend {self.backend!r}, "
+                f"expected {storage.arithmetic.name} and rounding='nearest' there"
+            )
+
     def _arrange(self) -> None:
         """Cut the buffers into spans, as few as the groups and the limits of now allow."""
         limited = self._max_norm is not None or self._max_segment_norm is not None or self._skip_nonfinite
@@ -152,6 +178,7 @@ class Optimizer:
             (lambda group: with_limits(group.rule)) if limited else (lambda group: group.rule),
             self._parameters,
             self.state,
+            self._storage,
             self.layout,
             self.threads,
             apart=self._max_segment_norm is not None,
@@ -255,6 +282,8 @@ class Optimizer:
         if gradients is not spans.bound or gradients.shape != self._shape:
             spans.bind(gradients, writable=self._zero_grad)
         self._step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
+        if self._storage.is_random:
+            spans.set_key(key_of(self._seed, self.steps + 1))
         if self._step.launch(zero_grad=self._zero_grad, skip_nonfinite=self._skip_nonfinite):
             self.steps += 1
             return
@@ -361,7 +390,8 @@ class Optimizer:
 
     def trainer(self, network: NetworkSpec) -> Trainer | None:
         """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
-        return self._backend.trainer(network, self.rule, self._parameters.dtype, self.threads)
+        arguments = (network, self.rule, self._parameters.dtype, self.threads)
+        return self._backend.trainer(*arguments, *(() if self._storage.is_plain or self.on_device else (self._storage,)))
 
     def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
         """Return what the coming steps' passes take, of shape (steps, groups, numbers).
@@ -375,7 +405,7 @@ class Optimizer:
         """
         scale, clip_value = -1.0 if self.maximize else 1.0, math.inf if self._clip_value is None else self._clip_value
         members = [next((s for s in self.layout if s.group == name), self.layout.segments[0]) for name in groups]
-        return self._groups.table(
+        table = self._groups.table(
             [self._groups.of(segment) for segment in members],
             self.steps + 1,
             lr_scales,
@@ -383,6 +413,10 @@ class Optimizer:
             clip_value,
             self._backend.compute_dtype(self._parameters.dtype),
         )
+        if not self._storage.is_random:
+            return table
+        keys = np.array([key_of(self._seed, self.steps + 1 + k) for k in range(len(lr_scales))], table.dtype)
+        return np.concatenate([table, np.repeat(keys[:, None], len(groups), axis=1)], axis=2)
 
     def write_parameters(self, values: Array) -> None:
         """Copy values into the parameters, wherever those lie."""
@@ -396,8 +430,7 @@ class Optimizer:
         """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
         if not self.on_device:
             return dict(self.state)
-        dtype = state_dtype(self._parameters.dtype)
-        copies = {name: np.empty(self._parameters.size, dtype) for name in self.state}
+        copies = {name: np.empty(self._parameters.size, self._storage.states) for name in self.state}
         for name, out in copies.items():
             self._memory.read(self.state[name], out)
         return copies
@@ -418,6 +451,8 @@ class Optimizer:
             "step": self.steps,
             "skipped": self.skipped,
             "lr_scale": self.lr_scale,
+            "rounding": self._storage.rounding,
+            "seed": self._seed,
             "hyper": self.hyper,
             "groups": self._groups.state_dict(),
             "state": dict(self.state),
@@ -438,7 +473,8 @@ class Optimizer:
         hyper = check_hyper(self.rule, saved["hyper"])
         self._groups.check(saved["groups"])
         steps, skipped, lr_scale = saved["step"], saved["skipped"], saved["lr_scale"]
-        expected = state_dtype(self._parameters.dtype)
+        storage = storage_of(self._parameters.dtype, self._storage.states.name, saved["rounding"])
+        seed, expected = whole_number("seed", saved["seed"], least=0), storage.states
         for name, values in saved["state"].items():
             if values.dtype != expected or values.shape != self._parameters.shape:
                 raise ValueError(
@@ -449,6 +485,7 @@ class Optimizer:
             self._memory.write(self.state[name], values)
         self._groups.default.update(hyper)
         self._groups.load(saved["groups"])
+        self._storage, self._seed = storage, seed
         self._arrange()
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, MatMul, Run, number_count
+from ..backends import Backend, MatMul, Run, Storage, number_count
 from ..buffers import Layout, Segment
 from ..memory import Memory
 from ..rules import MatrixStage, Rule, Sweep
@@ -35,19 +35,19 @@ class Pass:
             self._pack(self.row, 0, *numbers)
         except OverflowError:  # too large for float32: that is Inf, as everywhere
             with np.errstate(over="ignore"):
-                self.row[:] = numbers
+                self.row[: len(numbers)] = numbers
 
 
 class Product:
     """A matrix stage on one span that is a matrix."""
 
-    def __init__(self, stage: MatrixStage, matrix: Array, matmul: MatMul) -> None:
-        self.stage, self._matrix, self._matmul = stage, matrix, matmul
+    def __init__(self, stage: MatrixStage, matrix: Array, dtype: np.dtype[Any], matmul: MatMul) -> None:
+        self.stage, self._matrix, self._dtype, self._matmul = stage, matrix, dtype, matmul
 
     def run(self, numbers: Mapping[str, float]) -> None:
-        """Replace the matrix by what the stage's function gives."""
+        """Replace the matrix by what the stage's function gives; where it is bfloat16, rounded to nearest."""
         own = {name: float(numbers[name]) for name in self.stage.numbers}
-        self._matrix[...] = self.stage.function(self._matrix, self._matmul, **own)
+        self._matrix[...] = self.stage.function(self._matrix.astype(self._dtype, copy=False), self._matmul, **own)
 
 
 class Span:
@@ -94,8 +94,8 @@ class Spans:
         Which rule updates what.
     rule_of
         Gives the stages of a group's step: the group's rule, or this one after others.
-    parameters, states
-        The buffers.
+    parameters, states, storage
+        The buffers, and how they lie in memory.
     layout
         Their segments: neighbours of one group are one span, unless the rule treats each segment as a whole.
     apart
@@ -121,6 +121,7 @@ class Spans:
         rule_of: Callable[[Group], Rule],
         parameters: Array,
         states: Mapping[str, Array],
+        storage: Storage,
         layout: Layout,
         threads: int,
         *,
@@ -137,12 +138,15 @@ class Spans:
         cuts = [list(neighbours) for _, neighbours in groupby(layout, key=kind)]
         rules = [rule_of(groups.of(members[0])) for members in cuts]
         sweeps = [stage for rule in rules for stage in rule.stages if isinstance(stage, Sweep)]
-        columns, real = max(map(number_count, sweeps), default=0), backend.compute_dtype(dtype)
+        # Backends of a device have one storage for each dtype of parameters.
+        stored = () if storage.is_plain or memory.device is not None else (storage,)
+        self._keys = storage.key_numbers
+        columns, real = max(map(number_count, sweeps), default=0) + self._keys, backend.compute_dtype(dtype)
         self.table = memory.coefficients(len(sweeps), columns, real)
         rows = iter(zip(self.table.rows, self.table.read, strict=True))
         for sweep in sweeps:
             if sweep not in self._kernels:
-                self._kernels[sweep] = backend.kernel(sweep, dtype, threads)
+                self._kernels[sweep] = backend.kernel(sweep, dtype, threads, *stored)
         self.list: list[Span] = []
         for members, rule in zip(cuts, rules, strict=True):
             where = slice(members[0].offset, members[-1].stop)
@@ -151,9 +155,11 @@ class Spans:
                 if isinstance(stage, Sweep):
                     pack = struct.Struct(f"{number_count(stage)}{real.char}").pack_into
                     row, read = next(rows)
-                    stages.append(Pass(stage, row[: number_count(stage)], read[: number_count(stage)], pack))
+                    count = number_count(stage) + self._keys
+                    stages.append(Pass(stage, row[:count], read[:count], pack))
                 elif len(members[0].shape) == 2:
-                    stages.append(Product(stage, members[0].view(states[stage.buffer]), backend.matmul(real, threads)))
+                    matrix = members[0].view(states[stage.buffer])
+                    stages.append(Product(stage, matrix, real, backend.matmul(real, threads)))
                 else:
                     stages.append(None)
             self.list.append(Span(where, groups.first_like(groups.of(members[0])), rule, stages))
@@ -178,9 +184,16 @@ class Spans:
             for stage in span.stages:
                 if isinstance(stage, Pass):
                     buffers = [named[name][span.where] for name in stage.sweep.buffers]
+                    position = {"position": span.where.start} if self._keys else {}
                     arguments = (buffers, stage.read) if stage.sums is None else (buffers, stage.read, stage.sums)
-                    stage.run = self._kernels[stage.sweep](*arguments)
+                    stage.run = self._kernels[stage.sweep](*arguments, **position)
         self.buffer, self.bound = buffer, gradients
+
+    def set_key(self, key: tuple[int, int]) -> None:
+        """Have the next passes round by the random numbers of that key."""
+        for span in self.list:
+            for stage in span.passes:
+                stage.row[-self._keys :] = key
 
     def clear_gradients(self) -> None:
         """Set the gradient to zero."""
