@@ -16,7 +16,7 @@
 
 #include "generated/constants.inc"
 
-enum { MOST_STATES = 16, MOST_LEVELS = 3, STORAGE_KINDS = 3 };
+enum { MOST_STATES = 16, MOST_LEVELS = 3, STORAGE_KINDS = 3, KEY_NUMBERS = 2 };
 
 enum { BLOCK = 2048, PARALLEL_FROM = 32768 };
 
@@ -109,6 +109,8 @@ static int thread_number(void) { return 0; }
 static int thread_count(void) { return 1; }
 #endif
 
+#include "rounding.inc"
+
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "structs.inc"
@@ -122,15 +124,6 @@ static int thread_count(void) { return 1; }
 #include "workspace.inc"
 #undef REAL
 #undef SUFFIX
-
-/* What passes over buffers of bfloat16 round with: for p and for each state two words, which random bits are made of. */
-struct storage {
-    int stochastic;
-    uint32_t words[1 + MOST_STATES][2];
-};
-
-typedef void (*storage_pass)(size_t, void *, void *, void *const *, const float *, const struct storage *, size_t, int,
-                             double *);
 
 static int is_network(const fastopt_network *network)
 {

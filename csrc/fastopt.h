@@ -127,17 +127,19 @@ typedef struct {
  * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax and squared error)
  * and `values` (a row of outputs a sample) one is NULL. `coefficients` holds two arrays a step, one for weights and one for
  * biases. `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to
- * `loss`, step by step; `correct` becomes the number of rows predicted right before their step. */
+ * `loss`, step by step; `correct` becomes the number of rows predicted right before their step.
+ *
+ * `storage` is NULL; or, in float only, of the kind FASTOPT_BFLOAT16_STATES: `states` then holds addresses of bfloat16. */
 size_t fastopt_train_workspace_f32(const fastopt_network *network, size_t batch, int threads);
 size_t fastopt_train_workspace_f64(const fastopt_network *network, size_t batch, int threads);
 int fastopt_train_f32(const fastopt_network *network, const fastopt_rule *rule, float *parameters, float *gradients,
                       float *const *states, const float *inputs, const int64_t *labels, const float *values,
                       const int64_t *rows, size_t count, size_t batch, const float *coefficients, void *workspace,
-                      double *loss, int64_t *correct, int threads, int level);
+                      double *loss, int64_t *correct, const fastopt_storage *storage, int threads, int level);
 int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, double *parameters, double *gradients,
                       double *const *states, const double *inputs, const int64_t *labels, const double *values,
                       const int64_t *rows, size_t count, size_t batch, const double *coefficients, void *workspace,
-                      double *loss, int64_t *correct, int threads, int level);
+                      double *loss, int64_t *correct, const fastopt_storage *storage, int threads, int level);
 
 #ifdef __cplusplus
 }

@@ -124,6 +124,11 @@ class CBackend:
 
         return matmul
 
-    def trainer(self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(
+        self, network: NetworkSpec, rule: Rule, dtype: np.dtype[Any], threads: int, storage: Storage | None = None
+    ) -> Trainer | None:
         """Return the training steps in C."""
-        return CTrainer(network, self._handle(rule.stages[0]), *_C_TYPES[dtype.name], threads, self._level)
+        sweep, given = rule.stages[0], (None, None)
+        if storage and not storage.is_plain:
+            given = c_storage.storage_given(sweep, storage, 0)
+        return CTrainer(network, self._handle(sweep), *_C_TYPES[dtype.name], threads, self._level, given)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._c import ffi, lib
+from .c_storage import address
 from .network import ACTIVATION_CODES, LOSS_CODES, Array, NetworkSpec
 from .threads import is_forked_child
 
@@ -30,9 +31,21 @@ class CTrainer:
         C's name of the dtype, and the ending of its functions.
     threads, level
         As the C library takes them.
+    storage
+        Where the states lie as bfloat16, what :func:`.c_storage.storage_given` returns.
     """
 
-    def __init__(self, network: NetworkSpec, handle: Any, real: str, suffix: str, threads: int, level: int) -> None:
+    def __init__(
+        self,
+        network: NetworkSpec,
+        handle: Any,
+        real: str,
+        suffix: str,
+        threads: int,
+        level: int,
+        storage: tuple[Any, Any] = (None, None),
+    ) -> None:
+        self._storage, self._salts = storage
         self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
         self._network = ffi.new(
             "fastopt_network *", [self._layers, len(network.layers), LOSS_CODES[network.loss], network.kink]
@@ -56,7 +69,7 @@ class CTrainer:
     ) -> tuple[float, int]:
         """Take the steps; see :class:`Trainer`."""
         self._loss[0] = loss
-        p, *states = (self._reals(buffer) for buffer in buffers)
+        p, *states = (ffi.cast(f"{self._real} *", address(buffer)) for buffer in buffers)
         labelled = targets.ndim == 1
         threads = 1 if is_forked_child() else self._threads
         status = self._train(
@@ -75,6 +88,7 @@ class CTrainer:
             self._room(batch, threads),
             self._loss,
             self._correct,
+            self._storage or ffi.NULL,
             threads,
             self._level,
         )

@@ -14,18 +14,15 @@ from .rounding import salt_of
 from .storage import Storage
 from .threads import is_forked_child
 
-__all__ = ["kernel"]
+__all__ = ["address", "kernel", "storage_given"]
 
 
 def kernel(handle: Any, sweep: Sweep, storage: Storage, threads: int, level: int) -> Kernel:
     """Return the kernel of a sweep, whose name in the C library `handle` is, for a storage that is not plain."""
-    salts = ffi.NULL
-    if storage.is_random:
-        salts = ffi.new("uint32_t[]", [salt_of(buffer) for buffer in ("p", *sweep.states)])
 
     def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
-        named = {name: _address(buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
-        given = ffi.new("fastopt_storage *", [_kind(storage), salts, position])
+        named = {name: address(buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
+        given, salts = storage_given(sweep, storage, position)
         p, g = named.get("p", ffi.NULL), named.get("g", ffi.NULL)
         states = ffi.new("void *[]", [named[name] for name in sweep.states])
         own, size = ffi.from_buffer("float[]", numbers), buffers[0].size
@@ -46,6 +43,14 @@ def kernel(handle: Any, sweep: Sweep, storage: Storage, threads: int, level: int
     return on
 
 
+def storage_given(sweep: Sweep, storage: Storage, position: int) -> tuple[Any, Any]:
+    """Return what the C library is given of a storage that is not plain, and what has to live as long."""
+    salts = ffi.NULL
+    if storage.is_random:
+        salts = ffi.new("uint32_t[]", [salt_of(buffer) for buffer in ("p", *sweep.states)])
+    return ffi.new("fastopt_storage *", [_kind(storage), salts, position]), salts
+
+
 def _kind(storage: Storage) -> int:
     if storage.parameters == storage.states:
         return int(lib.FASTOPT_BFLOAT16)
@@ -53,5 +58,6 @@ def _kind(storage: Storage) -> int:
     return int(lib.FASTOPT_BFLOAT16_STATES if is_of_states else lib.FASTOPT_BFLOAT16_PARAMETERS)
 
 
-def _address(buffer: Array) -> Any:
+def address(buffer: Array) -> Any:
+    """Return where the array's elements lie, of whatever dtype they are."""
     return ffi.from_buffer(buffer.view(np.uint8))

@@ -170,6 +170,7 @@ class Optimizer:
 
     def _arrange(self) -> None:
         """Cut the buffers into spans, as few as the groups and the limits of now allow."""
+        self._is_random = self._storage.is_random
         limited = self._max_norm is not None or self._max_segment_norm is not None or self._skip_nonfinite
         self._spans = Spans(
             self._backend,
@@ -282,7 +283,7 @@ class Optimizer:
         if gradients is not spans.bound or gradients.shape != self._shape:
             spans.bind(gradients, writable=self._zero_grad)
         self._step.prepare(self.steps + 1, self._options(grad_scale), spans.buffer)
-        if self._storage.is_random:
+        if self._is_random:
             spans.set_key(key_of(self._seed, self.steps + 1))
         if self._step.launch(zero_grad=self._zero_grad, skip_nonfinite=self._skip_nonfinite):
             self.steps += 1
