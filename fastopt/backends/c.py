@@ -129,6 +129,7 @@ class CBackend:
     ) -> Trainer | None:
         """Return the training steps in C."""
         sweep, given = rule.stages[0], (None, None)
+        assert isinstance(sweep, Sweep)
         if storage and not storage.is_plain:
             given = c_storage.storage_given(sweep, storage, 0)
         return CTrainer(network, self._handle(sweep), *_C_TYPES[dtype.name], threads, self._level, given)

@@ -2,9 +2,9 @@
 
 A bfloat16 is the upper half of a float32. Rounding adds a number to the 32 bits, and cuts the lower half off: for
 rounding to nearest, 0x7FFF and the last bit that stays, so that ties go to even; for stochastic rounding, 16 random bits,
-so that a number is rounded up as often as it is near the upper of its two neighbours. What bfloat16 can hold is kept in
-both ways. A NaN keeps its upper half and becomes quiet; a number beyond the largest bfloat16 becomes Inf, at random with
-the probability that its neighbour in the place of Inf would have.
+so that a number is rounded up as often as it is near the upper of its two neighbours. What bfloat16 can hold is kept
+either way. A NaN keeps its upper half and becomes quiet. A number beyond the largest bfloat16 has Inf as its upper
+neighbour, in the place of 2¹²⁸.
 
 The random bits of an element are a hash of the seed, the step, the name of the buffer and the position in it (modulo
 2³²). They depend on nothing else: no thread, backend, or cut of the buffer changes them. Of seed and step a key of 48
@@ -42,7 +42,7 @@ def key_of(seed: int, step: int) -> tuple[int, int]:
 
 
 def salt_of(buffer: str) -> int:
-    """Return what tells the random numbers of a buffer from those of others at the same step: the CRC-32 of its name."""
+    """Return what tells a buffer's random numbers from those of others at the same step: the CRC-32 of its name."""
     return crc32(buffer.encode())
 
 

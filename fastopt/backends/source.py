@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._constants import LANES
 from ..rules import PRELUDE_NUMBERS, Sweep, prelude
 from .functions import identity_of, positional, substituted, with_constants
-from .._constants import LANES
 
 __all__ = ["does_not_compile", "element_source", "number_count", "scalar_functions", "unique_name"]
 

@@ -73,10 +73,7 @@ class Storage:
     def bytes_per_parameter(self, rule: Rule) -> int:
         """Return how many bytes the sweeps of a step read and write for each parameter."""
         moved = [
-            buffer
-            for stage in rule.stages
-            if isinstance(stage, Sweep)
-            for buffer in (*stage.buffers, *stage.writes)
+            buffer for stage in rule.stages if isinstance(stage, Sweep) for buffer in (*stage.buffers, *stage.writes)
         ]
         return sum(self.of(buffer).itemsize for buffer in moved)
 

@@ -345,7 +345,7 @@ class MLP:
         with Waiting(GETTING_READY, disable=not progress):
             training = Training(
                 self,
-                self.make_optimizer(rule, **optimizer),
+                self.make_optimizer(rule, seed=seed, **optimizer),
                 self._dataset("x", x, y),
                 test=None if test is None else self._dataset("test", *test),
                 epochs=epochs,

@@ -391,8 +391,8 @@ class Optimizer:
 
     def trainer(self, network: NetworkSpec) -> Trainer | None:
         """Return what trains that network with this rule in compiled code; None where the backend has no such code."""
-        arguments = (network, self.rule, self._parameters.dtype, self.threads)
-        return self._backend.trainer(*arguments, *(() if self._storage.is_plain or self.on_device else (self._storage,)))
+        stored = () if self._storage.is_plain or self.on_device else (self._storage,)
+        return self._backend.trainer(network, self.rule, self._parameters.dtype, self.threads, *stored)
 
     def next_coefficients(self, lr_scales: Sequence[float], groups: Sequence[str]) -> Array:
         """Return what the coming steps' passes take, of shape (steps, groups, numbers).

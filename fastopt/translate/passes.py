@@ -53,9 +53,7 @@ def passes_source(sweeps: Iterable[Sweep]) -> tuple[str, str]:
 
 def table_source(sweeps: Iterable[Sweep]) -> str:
     """Return the lines of the table of passes."""
-    lines = (
-        f"RULE({sweep.name}, {len(sweep.states)}, {_count(sweep)}, {len(sweep.sums)})\n" for sweep in sweeps
-    )
+    lines = (f"RULE({sweep.name}, {len(sweep.states)}, {_count(sweep)}, {len(sweep.sums)})\n" for sweep in sweeps)
     return _HEADER + "".join(lines)
 
 

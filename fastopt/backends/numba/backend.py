@@ -12,6 +12,7 @@ from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import TypingError
 
 from ..._bfloat16 import state_dtype
+from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Rule, Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array, Kernel, MatMul, Run
@@ -19,7 +20,6 @@ from ..source import does_not_compile
 from ..storage import Storage, plain
 from .decorators import cache_folder
 from .launch import bind, bind_with_sums, in_order, parallel_threads, threading_layer
-from ..._constants import CHUNK, LANES, chunk_count
 from .rule import GROUP, compiled_pass
 
 __all__ = ["NumbaBackend"]

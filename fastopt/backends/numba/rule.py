@@ -12,13 +12,14 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
 
+from ... import _constants
+from ..._constants import CHUNK, LANES
 from ...rules import PRELUDE_NUMBERS, Sweep, vocabulary
 from ..rounding import salt_of
 from ..source import element_source, number_count, scalar_functions, unique_name
 from ..storage import Storage
-from ... import _constants
-from ..._constants import CHUNK, LANES
-from . import decorators, intrinsics, memory, storage as conversions
+from . import decorators, intrinsics, memory
+from . import storage as conversions
 from .decorators import inlined
 from .digest import digest_of
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, restrict, same_dtype
