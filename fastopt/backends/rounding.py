@@ -1,8 +1,8 @@
 """Rounding from float32 to bfloat16, to nearest or at random; in NumPy, as all backends do it.
 
 A bfloat16 is the upper half of a float32. Rounding adds a number to the 32 bits, and cuts the lower half off: for
-rounding to nearest, 0x7FFF and the last bit that stays, so that ties go to even; for stochastic rounding, 16 random bits,
-so that a number is rounded up as often as it is near the upper of its two neighbours. What bfloat16 can hold is kept
+rounding to nearest, 0x7FFF and the last bit that stays, so that ties go to even; for stochastic rounding, 16 random bits
+that make it round up as often as the number is near the upper of its two neighbours. What bfloat16 can hold is kept
 either way. A NaN keeps its upper half and becomes quiet. A number beyond the largest bfloat16 has Inf as its upper
 neighbour, in the place of 2¹²⁸.
 
