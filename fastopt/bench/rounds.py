@@ -208,7 +208,7 @@ def _step_row(
     status, note = "ok", ""
     if check is not None:
         figures |= check.get("figures", {})
-        figures["error"], limit = _number(check["error"]), STEP_TOLERANCE[case.dtype]
+        figures["error"], limit = _number(check["error"]), STEP_TOLERANCE[getattr(case, "states", None) or case.dtype]
         if not check["error"] <= limit:
             status, note = "wrong", f"differs from float64 by {check['error']:.2g} of the change, more than {limit:g}"
     role = CONTENDERS[name].role

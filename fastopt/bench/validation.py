@@ -32,8 +32,11 @@ __all__ = [
 
 Array = NDArray[Any]
 
-STEP_TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
-"""Largest error of a parameter, as a share of the largest change. Rounding gives a hundredth of it."""
+STEP_TOLERANCE = {"bfloat16": 5e-2, "float32": 1e-3, "float64": 1e-6}
+"""Largest error of a parameter, as a share of the largest change, by the dtype of the states.
+
+Rounding gives a hundredth of it; of bfloat16 a tenth.
+"""
 
 LOSS_TOLERANCE = 0.01
 """Largest error of the loss, as a share of how far the reference's has moved."""
