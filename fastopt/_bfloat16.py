@@ -35,7 +35,8 @@ def bfloat16() -> np.dtype[Any]:
     """
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def is_bfloat16(array: object) -> bool:

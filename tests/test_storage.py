@@ -362,7 +362,7 @@ def test_the_bytes_of_a_step_follow_the_storage(kind, expected):
 
 
 def test_importing_fastopt_does_not_import_ml_dtypes():
-    code = "import sys, numpy, fastopt; fastopt.Optimizer(numpy.zeros(3), 'adam'); assert 'ml_dtypes' not in sys.modules"
+    code = "import sys, numpy, fastopt; fastopt.Optimizer(numpy.zeros(3)); assert 'ml_dtypes' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -396,6 +396,19 @@ def test_updates_inside_the_backward_pass_have_the_bits_of_those_behind_it(round
             assert optimizer.state["exp_avg"].dtype == BFLOAT16
             expected = expected or bits(*contents(optimizer).values())
             assert bits(*contents(optimizer).values()) == expected
+
+
+def test_fit_takes_the_storage_of_the_states(backend):
+    from fastopt.nn import MLP
+
+    random = np.random.default_rng(0)
+    x, y = random.random((64, 20), "float32"), random.integers(0, 2, 64)
+    losses = {}
+    for states in (None, "bfloat16"):
+        options = {"states": states, "rounding": "stochastic", "backend": backend}
+        history = MLP((20, 16, 2), seed=1).fit(x, y, epochs=3, lr=0.01, progress=False, **options)
+        losses[states] = history[-1].train_loss
+    assert losses[None] != losses["bfloat16"] == pytest.approx(losses[None], rel=0.02)
 
 
 @needs("numba", "c")

@@ -20,7 +20,6 @@ __all__ = ["key_words", "load", "pointer_at", "pointer_type", "store_nearest", "
 
 _HALF, _WORD, _REAL = ir.IntType(16), ir.IntType(32), ir.FloatType()
 _UPPER = _WORD(16)
-_QUIET = _WORD(0x00400000)
 _HALVES = types.CPointer(types.uint16)
 
 
@@ -102,11 +101,13 @@ def store_stochastic(typing_context: Any, target: Any, index: Any, value: Any, p
 
 
 def _cut(builder: Any, value: Any, added: Any) -> Any:
-    """Return the upper half of the sum; of a NaN, which stays one, that of its own bits."""
+    """Return the upper half of the sum, or of the value itself where that is NaN.
+
+    A signaling NaN with nothing in its upper half would become Inf; what arithmetic gives is quiet.
+    """
     bits = builder.bitcast(value, _WORD)
-    is_nan = builder.fcmp_unordered("uno", value, value)
-    sums = builder.select(is_nan, builder.or_(bits, _QUIET), builder.add(bits, added))
-    return builder.trunc(builder.lshr(sums, _UPPER), _HALF)
+    added = builder.select(builder.fcmp_unordered("uno", value, value), _WORD(0), added)
+    return builder.trunc(builder.lshr(builder.add(bits, added), _UPPER), _HALF)
 
 
 def _mixed(builder: Any, x: Any) -> Any:
