@@ -1,10 +1,10 @@
 """Rounding from float32 to bfloat16, to nearest or at random; in NumPy, as all backends do it.
 
-A bfloat16 is the upper half of a float32. Rounding adds a number to the 32 bits, and cuts the lower half off. To nearest,
-that number is 0x7FFF plus the last bit that stays, so that ties go to even; at random, it is 16 random bits, which make it
-round up as often as the number is near the upper of its two neighbours. What bfloat16 can hold is kept either way. A NaN
-keeps its upper half and becomes quiet. A number beyond the largest bfloat16 has Inf as its upper neighbour, in the place of
-2¹²⁸.
+A bfloat16 is the upper half of a float32. Rounding adds a number to the 32 bits, and cuts the lower half off. To
+nearest, that number is 0x7FFF plus the last bit that stays, so that ties go to even; at random, it is 16 random bits,
+which make it round up as often as the number is near the upper of its two neighbours. What bfloat16 can hold is kept
+either way. A NaN keeps its upper half and becomes quiet. A number beyond the largest bfloat16 has Inf as its upper
+neighbour, in the place of 2¹²⁸.
 
 The random bits of an element are a hash of the seed, the step, the name of the buffer and the position in it (modulo
 2³²). They depend on nothing else: no thread, backend, or cut of the buffer changes them. Of seed and step a key of 48

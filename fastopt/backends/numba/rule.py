@@ -120,7 +120,7 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
         "restrict": restrict,
         "same_dtype": same_dtype,
         "key_words": key_words,
-        "load": load,
+        "load_stored": load,
         "store_nearest": store_nearest,
         "store_stochastic": store_stochastic,
         **{f"{buffer}_at": pointer_at(storage.of(buffer)) for buffer in sweep.buffers},
@@ -146,31 +146,26 @@ def _source(sweep: Sweep, name: str, storage: Storage) -> str:
         f"    {buffer} = {buffer}_at(table[{place}] + start * {storage.of(buffer).itemsize})"
         for place, buffer in enumerate(own)
     ]
-    random = [buffer for buffer in sweep.writes if storage.is_random and storage.is_converted(buffer)]
-    if random:
-        key = number_count(sweep)
-        pointers.append(f"    position = table[{len(own)}] + start")
-        pointers += [
-            f"    {buffer}_key = key_words(numbers[{key}], numbers[{key + 1}], {salt_of(buffer)})" for buffer in random
-        ]
-    keys = tuple(f"{buffer}_key" for buffer in random)
-    more = ("position", *keys) if random else ()
+    keys = _keys(sweep, storage)
+    if keys:
+        pointers += [f"    flat_position = table[{len(own)}] + start", *keys.values()]
+    more = ("flat_position", *keys) if keys else ()
     lanes, own_lanes = (("lanes",), ("own",)) if sweep.sums else ((), ())
 
     def loaded(buffer: str) -> str:
-        return f"load({buffer}, i)" if storage.is_converted(buffer) else f"{buffer}[i]"
+        return f"load_stored({buffer}, i)" if storage.is_converted(buffer) else f"{buffer}[i]"
 
     def stored(buffer: str) -> str:
         if not storage.is_converted(buffer):
             return f"{buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])"
         value = f"{buffer}, i, same_dtype(new_{buffer}, {PRELUDE_NUMBERS[0]})"
-        return f"store_stochastic({value}, position, {buffer}_key)" if random else f"store_nearest({value})"
+        return f"store_stochastic({value}, flat_position, {buffer}_key)" if keys else f"store_nearest({value})"
 
     return element_source(sweep, f"{name}_element", loaded, stored, more) + _LOOP.format(
         name=name,
         buffers=", ".join(sweep.buffers),
         more="".join(f", {argument}" for argument in (*lanes, *more)),
-        own="".join(f", {argument}" for argument in (*own_lanes, *(("position + first", *keys) if random else ()))),
+        own="".join(f", {argument}" for argument in (*own_lanes, *(("flat_position + first", *keys) if keys else ()))),
         values=", ".join(f"numbers[{k}]" for k in range(number_count(sweep))),
         pointers="\n".join(pointers),
         fetches=_fetches(sweep, storage),
@@ -181,6 +176,14 @@ def _source(sweep: Sweep, name: str, storage: Storage) -> str:
         group=GROUP,
         ahead=AHEAD // storage.arithmetic.itemsize,
     )
+
+
+def _keys(sweep: Sweep, storage: Storage) -> dict[str, str]:
+    """Return the names of the words that stores at random take, each with the line that makes them."""
+    place = number_count(sweep)
+    key = f"numbers[{place}], numbers[{place + 1}]"
+    random = [buffer for buffer in sweep.writes if storage.is_random and storage.is_converted(buffer)]
+    return {f"{buffer}_key": f"    {buffer}_key = key_words({key}, {salt_of(buffer)})" for buffer in random}
 
 
 def _fetches(sweep: Sweep, storage: Storage) -> str:
