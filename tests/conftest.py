@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         on_reference = "reference" in (parameters.get("backend"), parameters.get("own"))
-        if item.path.stem in FAST or (on_reference and item.path.stem != "test_textbook"):
+        is_slow = item.path.stem == "test_textbook" or "allocates" in item.name  # a traced allocation takes its time
+        if not is_slow and (item.path.stem in FAST or on_reference):
             item.add_marker(pytest.mark.fast)
 
 
