@@ -60,7 +60,7 @@ def test_kernels_in_cuda_c_do_what_ours_do(dtype, architecture, twin_ptx):
         vector = rf"global\.v{width}\.[fub]{bits}"
         assert sum(n for name, n in counts.items() if re.fullmatch(rf"ld\.{vector}", name)) == 2 + states
         assert sum(n for name, n in counts.items() if re.fullmatch(rf"st\.{vector}", name)) == 2 + states
-        for operation, count in cuda_ptx.operations(rule).items():
+        for operation, count in cuda_ptx.operations(rule.stages[0]).items():
             flush = r"(\.ftz)?" if dtype == "float32" else ""
             pattern = rf"{operation}(\.rn)?{flush}\.f{bits}"
             found = sum(n for name, n in counts.items() if re.fullmatch(pattern, name))
