@@ -18,7 +18,7 @@ from ..rules import MatrixStage, Number
 from .functions import substituted
 from .plan import CONSTANTS, Evaluate, Instruction, Move, Plan
 
-__all__ = ["HostDevice", "evaluate"]
+__all__ = ["HostDevice", "evaluate", "picker"]
 
 Array = NDArray[Any]
 Put = Callable[[Sequence[float]], None]
@@ -111,7 +111,7 @@ class _HostNumbers:
                 puts[row.number_of_pass]([CONSTANTS[slot] for slot in row.slots])
         self._rows = [
             *(
-                [(puts[row.number_of_pass], _picker(row.slots)) for row in stage if not row.is_constant]
+                [(puts[row.number_of_pass], picker(row.slots)) for row in stage if not row.is_constant]
                 for stage in plan.rows
             ),
             [],
@@ -168,11 +168,11 @@ def _statement(instruction: Instruction, space: dict[str, Any]) -> list[str]:
     return [f"v[{result}] = " + " + ".join(["0.0", *(f"v[{term}]" for term in instruction.terms)])]
 
 
-def _picker(slots: Sequence[int]) -> Callable[[list[float]], Sequence[float]]:
-    """Return what picks those values."""
-    if len(slots) > 1:
-        return itemgetter(*slots)
-    return lambda values: [values[slot] for slot in slots]  # where an itemgetter gives no sequence
+def picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what picks the values of those keys out of a sequence or a mapping."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda values: tuple(map(values.__getitem__, keys))  # where an itemgetter gives no tuple
 
 
 def evaluate(number: Number, arguments: Sequence[float]) -> float:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import unknown_name
-from ..backends.host import evaluate
+from ..backends.host import evaluate, picker
 from ..buffers import Segment
 from ..rules import Hyper, Rule, get_rule
 
-__all__ = ["Group", "Groups", "picker"]
+__all__ = ["Group", "Groups"]
 
 
 @dataclass(eq=False)
@@ -220,10 +219,3 @@ class Groups:
         for name, group in self._named.items():
             group.update(saved[name]["hyper"])
             group.memory = {key: float(value) for key, value in saved[name]["memory"].items()}
-
-
-def picker(names: tuple[str, ...]) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
-    """Return what picks those values out of a mapping."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda named: tuple(map(named.__getitem__, names))  # where an itemgetter gives no tuple

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..backends import CONSTANTS, Plan
-from .groups import picker
+from ..backends.host import picker
 from .spans import Pass, Product, Span, Spans
 
 __all__ = ["Options", "PlainStep", "StagedStep", "Step", "make_step"]

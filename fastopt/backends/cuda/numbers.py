@@ -16,7 +16,7 @@ import numpy as np
 
 from ..._constants import chunk_count
 from ...rules import Number
-from ..functions import positional, substituted, with_constants
+from ..functions import define_at, positional, substituted, with_constants
 from ..plan import Evaluate, Instruction, Move, PassSums, Plan, Row, Total
 from . import reductions, shim
 from .buffer import DeviceBuffer, array_type
@@ -189,7 +189,7 @@ def moment_function(instructions: Sequence[Instruction], dtype: np.dtype[Any]) -
         "real": dtype.type,
         "strict_arithmetic": strict_arithmetic,
     }
-    exec(compile(_source(instructions, names), __file__, "exec"), space)
+    define_at(_source, _source(instructions, names), space)
     function: Callable[..., None] = space["moment"]
     return function
 
