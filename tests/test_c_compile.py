@@ -10,6 +10,7 @@ import own_rules
 import pytest
 from conftest import DTYPES, bits, contents, draw, needs, needs_compiler
 
+import fastopt
 from fastopt import MLP, Optimizer, fma, rule
 from fastopt.backends import get_backend, why_missing
 
@@ -80,6 +81,7 @@ for t in range(3):
     optimizer.step(np.full_like(p, t + 0.5))
 print(sha256(p.tobytes()).hexdigest())
 """
+INSTALLED = str(Path(fastopt.__file__).parents[1])
 COUNTING = '#!/bin/sh\nfor word; do if [ "$word" = -shared ]; then echo >> "$LOG"; fi; done\nexec {cc} "$@"\n'
 
 
@@ -92,8 +94,7 @@ class Machine:
         compiler = folder / "compiler of 'mine'"
         compiler.write_text(COUNTING.format(cc=os.environ.get("CC", "cc")))
         compiler.chmod(0o700)
-        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-        own = {"XDG_CACHE_HOME": str(self.cache), "CC": f'"{compiler}"', "LOG": str(self.log), "PYTHONPATH": path}
+        own = {"XDG_CACHE_HOME": str(self.cache), "CC": f'"{compiler}"', "LOG": str(self.log), "PYTHONPATH": INSTALLED}
         self.environment = os.environ | own
         self.command = [sys.executable, str(folder / "program.py")]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import needs
 
+import fastopt
+
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "CONTRIBUTING.md"
 MOST_FILES, MOST_LINES = 2, 40
@@ -34,6 +36,8 @@ def tree(tmp_path_factory):
     for folder in ("fastopt", "tests", "bench", "csrc"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
     shutil.copy(ROOT / "pyproject.toml", copy)
+    for library in Path(fastopt.__file__).parent.glob("_c.*"):  # where the package is installed, the tree has none
+        shutil.copy(library, copy / "fastopt")
     for file, text in additions().items():
         with (copy / file).open("a", encoding="utf-8") as target:
             target.write(f"\n\n{text}" if (ROOT / file).exists() else text)
