@@ -17,8 +17,7 @@ sys.path.insert(0, str(HERE.parent))
 from fastopt.elements import ACTIVATIONS, LOSSES  # noqa: E402
 from fastopt.translate import (  # noqa: E402
     COMPILE_ARGS,
-    PASSES_INCLUDE,
-    TABLE_INCLUDE,
+    FILLED_IN,
     built_in_sweeps,
     constants_source,
     elements_source,
@@ -37,7 +36,9 @@ def declarations(header: str) -> str:
     """Return what cffi reads of a header: no preprocessor lines but simple constants, no C++."""
     header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
     header = re.sub(r"#ifdef __cplusplus.*?#endif", "", header, flags=re.DOTALL)
-    kept = [line for line in header.splitlines() if not line.startswith("#") or re.match(r"#define \w+ -?\d+$", line)]
+    kept = [
+        line for line in header.splitlines() if not line.startswith("#") or re.match(r"#define \w+ -?\d+\s*$", line)
+    ]
     return "\n".join(kept)
 
 
@@ -52,21 +53,23 @@ def generate() -> None:
     """Write what C takes from Python, then the files that the package carries; nothing older stays."""
     shutil.rmtree(GENERATED, ignore_errors=True)
     sweeps, elements = built_in_sweeps().values(), (ACTIVATIONS.values(), LOSSES.values())
+    functions, passes = passes_source(sweeps)
     own = {
         "constants.inc": constants_source(),
         "elements.inc": elements_table(*elements),
         "elements_float32.inc": elements_source(*elements, "float32"),
         "elements_float64.inc": elements_source(*elements, "float64"),
+        "functions.inc": functions,
         "listing.inc": listing_source(sweeps),
         "numbers.inc": numbers_source(),
-        "passes.inc": passes_source(sweeps),
+        "passes.inc": passes,
         "rules.inc": table_source(sweeps),
     }
     write(GENERATED, own)
     carried = {
         "fastopt.c": expanded(HERE / "fastopt.c", {"fastopt.h"}),
         "fastopt.h": expanded(HERE / "fastopt.h"),
-        "user_rule.c": expanded(HERE / "user_rule.c", {PASSES_INCLUDE, TABLE_INCLUDE}),
+        "user_rule.c": expanded(HERE / "user_rule.c", FILLED_IN),
     }
     write(GENERATED / "c", carried)
 

@@ -101,6 +101,20 @@ static int thread_number(void) { return 0; }
 static int thread_count(void) { return 1; }
 #endif
 
+#include "kernel.h"
+
+#define REAL float
+#define SUFFIX(name) name##_f32
+#include "structs.inc"
+#undef REAL
+#undef SUFFIX
+
+#define REAL double
+#define SUFFIX(name) name##_f64
+#include "structs.inc"
+#undef REAL
+#undef SUFFIX
+
 /* An activation's functions for each vector width, narrowest first; the slopes to the left and to the right of zero. */
 struct fastopt_activation {
     const char *name;
@@ -192,7 +206,6 @@ static const struct level {
 #else
 #define EACH_LEVEL(name, dtype) {portable_##dtype##_##name}
 #endif
-#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, EACH_LEVEL(name, f32), EACH_LEVEL(name, f64)},
 
 static const struct fastopt_rule RULES[] = {
 #include "generated/rules.inc"
@@ -281,6 +294,8 @@ int fastopt_has_threads(void)
     return 0;
 #endif
 }
+
+#include "run.inc"
 
 #define REAL float
 #define SUFFIX(name) name##_f32

@@ -36,6 +36,7 @@ extern "C" {
 #define FASTOPT_BAD_BATCH 4
 #define FASTOPT_BAD_SUMS 5
 #define FASTOPT_NO_MEMORY 6
+#define FASTOPT_BAD_STORAGE 7
 
 /* The widest vectors that this processor has. */
 #define FASTOPT_BEST_LEVEL -1
@@ -64,15 +65,37 @@ int fastopt_has_threads(void);
 /* `threads` counts from 1; more than FASTOPT_MOST_THREADS are as many. */
 #define FASTOPT_MOST_THREADS 256
 
-/* One pass over n elements. `states` holds one pointer a state. No two buffers may overlap; p or g may be NULL where the
- * sweep does not take it. With `zero_grad`, g is zero afterwards. For a rule with sums, `sums` holds fastopt_sums_size
- * numbers, the first of which become the sums; otherwise it may be NULL. They are added in double in an order that depends
- * on n only. Returns FASTOPT_OK; otherwise nothing was touched. */
+/* What the buffers of a pass hold. The arithmetic is that of the gradient's type, float where that is bfloat16, which is the
+ * upper half of a float. `numbers` are of the arithmetic's type. */
+#define FASTOPT_FLOAT32 0
+#define FASTOPT_FLOAT64 1
+#define FASTOPT_BFLOAT16_STATES 2     /* p and g float, states bfloat16 */
+#define FASTOPT_BFLOAT16_PARAMETERS 3 /* p and g bfloat16, states float */
+#define FASTOPT_BFLOAT16 4            /* p, g and states bfloat16 */
+
+/* One pass over `size` elements. `states` holds one pointer a state. No two buffers may overlap; p or g may be NULL where the
+ * sweep does not take it. For a rule with sums, `sums` holds fastopt_sums_size numbers, the first of which become the sums;
+ * otherwise it may be NULL. They are added in double in an order that depends on the size only.
+ *
+ * A bfloat16 is rounded to nearest where `salts` is NULL; otherwise up or down at random, so that its mean is the number. The
+ * random bits of an element are a hash of a key of 48 bits, of its buffer's salt, and of its position, which is `position`
+ * for the first element, modulo 2^32. The key, another one in each step, is two numbers from 0 to 2^24 - 1 that follow the
+ * other numbers; `salts` holds any number for p, and one for each state. */
+typedef struct {
+    const fastopt_rule *rule;
+    size_t size;
+    void *p, *g;
+    void *const *states;
+    const void *numbers;
+    double *sums;
+    int storage;
+    const uint32_t *salts;
+    size_t position;
+} fastopt_pass;
+
+/* Run it; with `zero_grad`, g is zero afterwards. Returns FASTOPT_OK; otherwise nothing was touched. */
 size_t fastopt_sums_size(const fastopt_rule *rule, size_t n);
-int fastopt_update_f32(const fastopt_rule *rule, size_t n, float *p, float *g, float *const *states,
-                       const float *numbers, int zero_grad, double *sums, int threads, int level);
-int fastopt_update_f64(const fastopt_rule *rule, size_t n, double *p, double *g, double *const *states,
-                       const double *numbers, int zero_grad, double *sums, int threads, int level);
+int fastopt_run(const fastopt_pass *pass, int zero_grad, int threads, int level);
 
 /* out = a . b by rows: a has rows x depth numbers; b has depth x columns, or with `transposed` columns x depth. Each element
  * is one chain of multiply-adds in the order of the depth, which begins with zero. */
@@ -106,22 +129,26 @@ typedef struct {
 
 /* Training steps over rows[0] to rows[count - 1] of the data, `batch` of them a step, the last on what remains. The update
  * runs inside the backward pass. With `gradients`, nothing is updated: they are overwritten by the gradient of the one
- * step, so that `count` is at most `batch` then, and `rule` and `coefficients` may be NULL. Row numbers and labels have to be in range: they are not looked at first.
+ * step, so that `count` is at most `batch` then, and `rule` and `coefficients` may be NULL.
+ * Row numbers and labels have to be in range: they are not looked at first.
  *
- * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax_cross_entropy
- * and losses of values) and `values` (a row of outputs a sample, for all but softmax_cross_entropy) one is NULL. `coefficients` holds two arrays a step, one for weights and one for
- * biases. `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to
- * `loss`, step by step; `correct` becomes the number of rows predicted right before their step. */
+ * `inputs` has a row of layers[0].inputs numbers for each sample; of `labels` (class indices, for softmax_cross_entropy and
+ * losses of values) and `values` (a row of outputs a sample, for all but softmax_cross_entropy) one is NULL. `coefficients`
+ * holds two arrays a step, one for weights and one for biases, with the key at the end of each where there are salts.
+ * `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to `loss`, step by step;
+ * `correct` becomes the number of rows predicted right before their step.
+ *
+ * `storage` is that of the numbers' own type, or FASTOPT_BFLOAT16_STATES; `salts` are those of a pass. */
 size_t fastopt_train_workspace_f32(const fastopt_network *network, size_t batch, int threads);
 size_t fastopt_train_workspace_f64(const fastopt_network *network, size_t batch, int threads);
 int fastopt_train_f32(const fastopt_network *network, const fastopt_rule *rule, float *parameters, float *gradients,
-                      float *const *states, const float *inputs, const int64_t *labels, const float *values,
+                      void *const *states, const float *inputs, const int64_t *labels, const float *values,
                       const int64_t *rows, size_t count, size_t batch, const float *coefficients, void *workspace,
-                      double *loss, int64_t *correct, int threads, int level);
+                      double *loss, int64_t *correct, int storage, const uint32_t *salts, int threads, int level);
 int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, double *parameters, double *gradients,
-                      double *const *states, const double *inputs, const int64_t *labels, const double *values,
+                      void *const *states, const double *inputs, const int64_t *labels, const double *values,
                       const int64_t *rows, size_t count, size_t batch, const double *coefficients, void *workspace,
-                      double *loss, int64_t *correct, int threads, int level);
+                      double *loss, int64_t *correct, int storage, const uint32_t *salts, int threads, int level);
 
 /* Training steps by a rule of several passes, or by one whose gradient's norm is limited. A step overwrites `gradients`, then
  * runs the passes, its stages, over spans: slices of the buffers. In between, it computes the numbers that the passes take.
@@ -132,13 +159,15 @@ int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, 
  * before the first stage, k after the k-th, when its sums are in the frames. Functions by name: "limits" for any rule of one
  * pass without sums whose norm is limited, "lamb", "lamb_with_limits"; NULL where there is none.
  *
- * A stage names its states by their places in `states`, and numbers and sums by their places in a frame. */
+ * A stage names its states by their places in `states`, and numbers and sums by their places in a frame. With salts, the key
+ * is the last two of its numbers. */
 typedef void (*fastopt_numbers)(int moment, double *frames, size_t frame_size, size_t spans);
 fastopt_numbers fastopt_find_numbers(const char *name);
 
 typedef struct {
     const fastopt_rule *rule;
     const int *states, *numbers, *sums;
+    const uint32_t *salts;
 } fastopt_stage;
 
 typedef struct {
@@ -153,17 +182,18 @@ typedef struct {
     double *frames;
     const double *given;
     size_t frame_size, given_size;
+    int storage;
 } fastopt_stages;
 
 /* `workspace` holds fastopt_train_workspace and then fastopt_stages_workspace bytes. The rest is as for fastopt_train. */
 size_t fastopt_stages_workspace_f32(const fastopt_stages *stages);
 size_t fastopt_stages_workspace_f64(const fastopt_stages *stages);
 int fastopt_train_stages_f32(const fastopt_network *network, const fastopt_stages *stages, float *parameters,
-                             float *gradients, float *const *states, const float *inputs, const int64_t *labels,
+                             float *gradients, void *const *states, const float *inputs, const int64_t *labels,
                              const float *values, const int64_t *rows, size_t count, size_t batch, void *workspace,
                              double *loss, int64_t *correct, int threads, int level);
 int fastopt_train_stages_f64(const fastopt_network *network, const fastopt_stages *stages, double *parameters,
-                             double *gradients, double *const *states, const double *inputs, const int64_t *labels,
+                             double *gradients, void *const *states, const double *inputs, const int64_t *labels,
                              const double *values, const int64_t *rows, size_t count, size_t batch, void *workspace,
                              double *loss, int64_t *correct, int threads, int level);
 

@@ -10,7 +10,7 @@
 
 #include "generated/constants.inc"
 
-enum { MOST_LEVELS = 3 };
+enum { MOST_LEVELS = 3, STORAGES = 5 };
 
 enum { BLOCK = 2048 };
 
@@ -32,24 +32,29 @@ enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
 #endif
 #endif
 
-#define REAL float
-#define SUFFIX(name) name##_f32
-#include "structs.inc"
-#undef REAL
-#undef SUFFIX
+/* Random bits are made of words that are mixed from the key of a step and the salt of a buffer; see bfloat16.inc. */
+static inline uint32_t mixed(uint32_t x)
+{
+    x = (x ^ x >> 16) * MIX_FIRST;
+    x = (x ^ x >> 15) * MIX_SECOND;
+    return x ^ x >> 16;
+}
 
-#define REAL double
-#define SUFFIX(name) name##_f64
-#include "structs.inc"
-#undef REAL
-#undef SUFFIX
+/* A pass over n elements of p, g and states, over a chunk at most where it has sums. With salts, stores are rounded at random;
+ * `position` is that of the first element. */
+typedef void (*pass_function)(size_t n, void *p, void *g, void *const *states, const void *numbers, const uint32_t *salts,
+                              size_t position, int zero_grad, double *sums);
 
-/* A rule's pass for each vector width, narrowest first. */
+/* A rule's passes for each storage of its buffers and each vector width, narrowest first. */
 struct fastopt_rule {
     const char *name;
     int states, numbers, sums;
-    pass_function_f32 passes_f32[MOST_LEVELS];
-    pass_function_f64 passes_f64[MOST_LEVELS];
+    pass_function passes[STORAGES][MOST_LEVELS];
 };
+
+#define ALL_PASSES(name)                                                                                               \
+    {EACH_LEVEL(name, f32), EACH_LEVEL(name, f64), EACH_LEVEL(name##_bfloat16_states, f32),                            \
+     EACH_LEVEL(name##_bfloat16_parameters, f32), EACH_LEVEL(name##_bfloat16, f32)}
+#define RULE(name, states, numbers, sums) {#name, states, numbers, sums, ALL_PASSES(name)},
 
 #endif

@@ -9,13 +9,7 @@
 #include "level.inc"
 
 /* Every width is this one: bits do not depend on it. */
-#define RULE(name, states, numbers, sums)                                                                              \
-    {#name,                                                                                                            \
-     states,                                                                                                           \
-     numbers,                                                                                                          \
-     sums,                                                                                                             \
-     {user_f32_##name, user_f32_##name, user_f32_##name},                                                              \
-     {user_f64_##name, user_f64_##name, user_f64_##name}},
+#define EACH_LEVEL(name, dtype) {user_##dtype##_##name, user_##dtype##_##name, user_##dtype##_##name}
 
 static const struct fastopt_rule RULES[] = {
 #include "generated/rules.inc"

@@ -1,4 +1,9 @@
-"""bfloat16, the upper half of a float32: NumPy has no such dtype, and so this stands where one of its dtypes would."""
+"""bfloat16, the upper half of a float32: NumPy's dtype of that name comes from the package ml_dtypes.
+
+Arrays then know what they hold, NumPy converts and prints them, and safetensors saves them under their own name. The
+package is imported by whoever makes such an array, and not before. A GPU's memory, which is no array of NumPy, is
+described without it, by :data:`BFLOAT16`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BFLOAT16", "is_bfloat16", "state_dtype"]
+__all__ = ["BFLOAT16", "bfloat16", "is_bfloat16", "state_dtype"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,25 @@ class _Bfloat16:
 BFLOAT16: Any = _Bfloat16()
 
 
+def bfloat16() -> np.dtype[Any]:
+    """Return NumPy's dtype.
+
+    Examples
+    --------
+    >>> np.ones(2, bfloat16()).itemsize
+    2
+    """
+    import ml_dtypes
+
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
 def is_bfloat16(array: object) -> bool:
     """Return whether it is an array of bfloat16, of whatever library: all call that dtype by this name."""
     return str(getattr(array, "dtype", "")).endswith("bfloat16")
 
 
 def state_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that a rule's states have beside parameters of `dtype`: the same, float32 beside bfloat16."""
-    return np.dtype(np.float32) if dtype is BFLOAT16 else dtype
+    """Return the dtype that rules compute in, and that states have by default: float32 for bfloat16, else `dtype`."""
+    return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype

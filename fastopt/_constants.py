@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "FEW_ROWS", "LANES", "MOST_ROWS", "MOST_STATES", "PARTS", "PARTS_FROM", "PARTS_TO", "chunk_count"]
+__all__ = [
+    "CHUNK",
+    "FEW_ROWS",
+    "LANES",
+    "MIX_FIRST",
+    "MIX_SECOND",
+    "MOST_ROWS",
+    "MOST_STATES",
+    "PARTS",
+    "PARTS_FROM",
+    "PARTS_TO",
+    "chunk_count",
+]
 
 CHUNK, LANES = 16_384, 64
 """The order of sums over elements. These are cut into chunks; in a chunk, element i belongs to lane i mod `LANES`; each
@@ -23,6 +35,11 @@ FEW_ROWS, MOST_ROWS = 16, 256
 
 MOST_STATES = 16
 """States of a rule that C has room for."""
+
+MIX_FIRST, MIX_SECOND = 0x7FEB352D, 0x846CA68B
+"""Multipliers of the integer hash that stochastic rounding takes its random bits from; see
+:mod:`fastopt.backends.rounding`. They are those of Wellons's `lowbias32`, in which each bit of the argument changes
+each bit of the result with a probability of about one half."""
 
 
 def chunk_count(size: int) -> int:

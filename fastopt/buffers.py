@@ -31,7 +31,7 @@ __all__ = [
 
 DTYPES = ("float32", "float64")
 
-_ON_DEVICES = (*DTYPES, "bfloat16")
+_UPDATED = (*DTYPES, "bfloat16")
 _INTERFACE = "__cuda_array_interface__"
 
 
@@ -128,17 +128,17 @@ def check_buffer(
     ValueError
         It is not 1-D, not contiguous, not aligned, read-only where it has to be writable, or has another size.
     """
-    if is_bfloat16(array):
+    if is_bfloat16(array) and not isinstance(array, np.ndarray):
         raise TypeError(
-            f"{name}: got {type(array).__name__} of bfloat16, which backend='cuda' alone updates, in arrays on a GPU, "
-            "expected a 1-D NumPy array of float32 or float64"
+            f"{name}: got {type(array).__name__} of bfloat16, expected a 1-D NumPy array of float32, float64 or "
+            "ml_dtypes.bfloat16: view its memory as one; or choose backend='cuda' if it lies on a GPU"
         )
     if not isinstance(array, np.ndarray):
         on_device = "; it lies on a GPU: choose backend='cuda'" if hasattr(array, _INTERFACE) else ""
         raise TypeError(
             f"{name}: got {type(array).__name__}, expected a 1-D NumPy array of float32 or float64{on_device}"
         )
-    _check_kind(name, array.dtype, array.shape, dtype, size)
+    _check_kind(name, array.dtype, array.shape, dtype, size, _UPDATED)
     _check_memory(name, array.itemsize, array.strides[0], array.flags.c_contiguous, array.flags.aligned)
     if writable and not array.flags.writeable:
         raise ValueError(f"{name}: got read-only memory, expected writable memory, since it is updated in place")
@@ -163,7 +163,7 @@ def check_device_buffer(
         It is not 1-D, not contiguous, not aligned, masked, read-only where it has to be writable, or has another size.
     """
     own, shape = memory.dtype, memory.shape
-    _check_kind(name, own, shape, dtype, size, _ON_DEVICES)
+    _check_kind(name, own, shape, dtype, size, _UPDATED)
     (stride,) = memory.strides or (own.itemsize,)
     contiguous = stride == own.itemsize or shape[0] < 2
     _check_memory(name, own.itemsize, stride, contiguous, memory.address % own.itemsize == 0)
@@ -183,7 +183,7 @@ def _check_kind(
     shape: tuple[int, ...],
     dtype: np.dtype[Any] | None,
     size: int | None,
-    dtypes: tuple[str, ...] = DTYPES,
+    dtypes: tuple[str, ...],
 ) -> None:
     expected = dtypes if dtype is None else (dtype.name,)
     if got.name not in expected or not got.isnative:

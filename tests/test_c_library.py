@@ -34,14 +34,16 @@ PROGRAM = """\
 int main(void)
 {{
     {real} p[] = {{{p}}}, g[] = {{{g}}}, m[{n}] = {{0}}, v[{n}] = {{0}};
-    {real} *states[] = {{m, v}};
+    void *states[] = {{m, v}};
     const {real} numbers[] = {{{numbers}}};
     const {real} *results[] = {{p, m, v}};
     const fastopt_rule *adam = fastopt_find_rule("adam");
 
     if (fastopt_rule_states(adam) != 2 || fastopt_rule_numbers(adam) != sizeof numbers / sizeof *numbers)
         return 1;
-    if (fastopt_update_{suffix}(adam, {n}, p, g, states, numbers, 0, NULL, 1, FASTOPT_BEST_LEVEL) != FASTOPT_OK)
+    const fastopt_pass pass = {{
+        .rule = adam, .size = {n}, .p = p, .g = g, .states = states, .numbers = numbers, .storage = {storage}}};
+    if (fastopt_run(&pass, 0, 1, FASTOPT_BEST_LEVEL) != FASTOPT_OK)
         return 2;
     for (int r = 0; r < 3; ++r)
         for (int i = 0; i < {n}; ++i) {{
@@ -71,15 +73,17 @@ def library(tmp_path_factory):
 
 @with_cc
 @pytest.mark.skipif(bool(why_missing("numba") and why_missing("c")), reason="no compiled backend to compare with")
-@pytest.mark.parametrize(("dtype", "real", "suffix"), [("float32", "float", "f32"), ("float64", "double", "f64")])
-def test_a_strict_c99_program_gives_the_same_bits(dtype, real, suffix, tmp_path, library):
+@pytest.mark.parametrize(
+    ("dtype", "real", "storage"), [("float32", "float", "FASTOPT_FLOAT32"), ("float64", "double", "FASTOPT_FLOAT64")]
+)
+def test_a_strict_c99_program_gives_the_same_bits(dtype, real, storage, tmp_path, library):
     n, rule, hyper = 37, RULES["adam"], HYPER["adam"]
     p, g = draw(0, n, dtype), draw(1, n, dtype)
     own = rule.coefficients_at(1, hyper)
     source = PROGRAM.format(
         n=n,
         real=real,
-        suffix=suffix,
+        storage=storage,
         width=np.dtype(dtype).itemsize * 8,
         p=literals(p, dtype),
         g=literals(g, dtype),
@@ -136,23 +140,24 @@ def test_the_header_lists_states_and_numbers_in_order(name):
 
 
 @needs("c")
-@pytest.mark.parametrize("suffix", ["f32", "f64"])
+@pytest.mark.parametrize("storage", [0, 1])
 @pytest.mark.parametrize("n", [3, 40_000])
-def test_a_bad_rule_or_level_is_answered_with_a_code_and_nothing_is_touched(suffix, n):
+def test_a_bad_rule_level_or_storage_is_answered_with_a_code_and_nothing_is_touched(storage, n):
     from fastopt._c import ffi, lib
 
-    dtype = {"f32": "float32", "f64": "float64"}[suffix]
+    dtype = ("float32", "float64")[storage]
     p, g, numbers = np.ones(n, dtype), np.ones(n, dtype), np.ones(5, dtype)
-    pointers = [ffi.from_buffer({"f32": "float[]", "f64": "double[]"}[suffix], x) for x in (p, g, numbers)]
-    update = getattr(lib, f"fastopt_update_{suffix}")
+    pointers = {name: ffi.from_buffer(x) for name, x in (("p", p), ("g", g), ("numbers", numbers))}
     sgd = lib.fastopt_find_rule(b"sgd")
     count = lib.fastopt_level_count()
 
-    def code(rule, level):
-        return update(rule, n, *pointers[:2], ffi.NULL, pointers[2], 1, ffi.NULL, 2, level)
+    def code(rule, level, storage=storage):
+        what = ffi.new("fastopt_pass *", {"rule": rule, "size": n, "storage": storage, **pointers})
+        return lib.fastopt_run(what, 1, 2, level)
 
     assert code(ffi.NULL, lib.FASTOPT_BEST_LEVEL) == lib.FASTOPT_BAD_RULE
     assert [code(sgd, level) for level in (-2, count, 99)] == [lib.FASTOPT_BAD_LEVEL] * 3
+    assert [code(sgd, 0, storage=kind) for kind in (-1, 5)] == [lib.FASTOPT_BAD_STORAGE] * 2
     assert p.all()
     assert g.all()
     assert code(lib.fastopt_find_rule(b"measure_gradient"), 0) == lib.FASTOPT_BAD_SUMS

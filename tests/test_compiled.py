@@ -17,6 +17,7 @@ from conftest import DTYPES, draw, needs
 
 from fastopt import RULES, Optimizer
 from fastopt.backends import source
+from fastopt.backends.storage import plain
 from fastopt.translate import built_in_sweeps
 
 pytestmark = needs("numba")
@@ -104,7 +105,7 @@ def test_a_second_step_and_a_second_optimizer_compile_nothing():
                 optimizer.step(draw(2, 40_001, dtype, 3)[1:], grad_scale=2)
         seen.append(
             (
-                [compiled_pass(rule.stages[0], np.dtype(dtype)).address for dtype in DTYPES],
+                [compiled_pass(rule.stages[0], plain(np.dtype(dtype))).address for dtype in DTYPES],
                 compiled_pass.cache_info().misses,
             )
         )
@@ -183,9 +184,10 @@ import json
 import numpy as np
 from fastopt import Optimizer
 from fastopt.backends.numba.rule import compiled_pass
+from fastopt.backends.storage import plain
 
 Optimizer(np.zeros(40_000), mine, backend="numba", threads=2).step(np.ones(40_000))
-print(compiled_pass(mine.stages[0], np.dtype("float64")).cache_hits)
+print(compiled_pass(mine.stages[0], plain(np.dtype("float64"))).cache_hits)
 """
 
 

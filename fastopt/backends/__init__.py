@@ -9,13 +9,16 @@ from .._errors import unknown_name
 from .network import DenseSpec, NetworkSpec, Trainer
 from .plan import CONSTANTS, Plan
 from .protocol import Backend, Coefficients, Device, Kernel, MatMul, Numbers, Run
+from .rounding import key_of
 from .source import number_count
 from .staged import SpanSpec, StagedTrainer, StagedUpdate
+from .storage import ROUNDINGS, Storage, storage_of
 from .threads import available_cores
 
 __all__ = [
     "BACKENDS",
     "CONSTANTS",
+    "ROUNDINGS",
     "Backend",
     "Coefficients",
     "DenseSpec",
@@ -29,13 +32,16 @@ __all__ = [
     "SpanSpec",
     "StagedTrainer",
     "StagedUpdate",
+    "Storage",
     "Trainer",
     "available_cores",
     "backend_of",
     "default_backend",
     "describe_backend",
     "get_backend",
+    "key_of",
     "number_count",
+    "storage_of",
     "why_missing",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._bfloat16 import state_dtype
 from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Sweep
@@ -14,15 +15,15 @@ from ..translate import is_built_in
 from .c_compile import user_rule_address
 from .c_network import CTrainer
 from .c_staged import CStagedTrainer, numbers_function
+from .c_storage import C_TYPES, address, salts_of, storage_code
 from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
 from .staged import StagedTrainer, StagedUpdate
+from .storage import Storage
 from .threads import is_forked_child
 
 __all__ = ["CBackend"]
-
-_C_TYPES = {"float32": ("float", "f32"), "float64": ("double", "f64")}
 
 
 class CBackend:
@@ -64,10 +65,10 @@ class CBackend:
         return f"vectors: {', '.join(self.levels())}; {threads}"
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the coefficients: that of the buffers."""
-        return dtype
+        """Return the dtype of the coefficients: that of the buffers, float32 for bfloat16."""
+        return state_dtype(dtype)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the compiled pass; for a rule that is not built in, compiling takes a second the first time.
 
         Raises
@@ -77,30 +78,44 @@ class CBackend:
         TranslationError
             Its function contains something that C cannot say.
         """
-        handle = self._handle(sweep)
-        real, suffix = _C_TYPES[dtype.name]
-        update = getattr(lib, f"fastopt_update_{suffix}")
-        array, level = f"{real}[]", self._level
+        handle, level = self._handle(sweep), self._level
+        kind, salts = storage_code(storage), salts_of(sweep, storage)
 
-        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
-            named = {name: ffi.from_buffer(array, buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
-            p, g, states = named.get("p", ffi.NULL), named.get("g", ffi.NULL), [named[name] for name in sweep.states]
-            table, own, size = ffi.new(f"{real} *[]", states), ffi.from_buffer(array, numbers), buffers[0].size
-            room = ffi.NULL if sums is None else np.empty(lib.fastopt_sums_size(handle, size))
-            place = ffi.NULL if sums is None else ffi.from_buffer("double[]", room)
-            ok = lib.FASTOPT_OK
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
+            named = {name: address(buffer) for name, buffer in zip(sweep.buffers, buffers, strict=True)}
+            states, size = ffi.new("void *[]", [named[name] for name in sweep.states]), buffers[0].size
+            room = np.empty(0 if sums is None else lib.fastopt_sums_size(handle, size))
+            what = ffi.new(
+                "fastopt_pass *",
+                {
+                    "rule": handle,
+                    "size": size,
+                    "p": named.get("p", ffi.NULL),
+                    "g": named.get("g", ffi.NULL),
+                    "states": states,
+                    "numbers": address(numbers),
+                    "sums": ffi.from_buffer("double[]", room),
+                    "storage": kind,
+                    "salts": salts,
+                    "position": position,
+                },
+            )
+            held = (named, states, numbers, room, salts)  # for as long as their addresses are in the structure
+            run_pass, ok, results = lib.fastopt_run, lib.FASTOPT_OK, room.data[: len(sweep.sums)]
 
-            def run(zero_grad: bool, _held: list[Any] = states) -> None:
-                now = 1 if is_forked_child() else threads
-                status = update(handle, size, p, g, table, own, zero_grad, place, now, level)
+            def run(zero_grad: bool, _held: object = held) -> None:
+                status = run_pass(what, zero_grad, 1 if is_forked_child() else threads, level)
                 if status != ok:
                     raise RuntimeError(f"the C library refused the pass with status {status}; see fastopt.h")
 
             def run_and_copy(zero_grad: bool) -> None:
                 run(zero_grad)
-                sums[:] = room[: len(sums)]  # type: ignore[index, arg-type]
+                places[:] = results
 
-            return run if sums is None else run_and_copy
+            if sums is None:
+                return run
+            places = sums.data
+            return run_and_copy
 
         return on
 
@@ -113,7 +128,7 @@ class CBackend:
 
     def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
         """Return the product of matrices in C."""
-        real, suffix = _C_TYPES[dtype.name]
+        real, suffix = C_TYPES[dtype.name]
         multiply, array, level = getattr(lib, f"fastopt_matmul_{suffix}"), f"{real}[]", self._level
 
         def matmul(a: Array, b: Array) -> Array:
@@ -130,18 +145,17 @@ class CBackend:
 
         return matmul
 
-    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, storage: Storage, threads: int) -> Trainer | None:
         """Return the training steps in C."""
-        return CTrainer(
-            network, ffi.NULL if sweep is None else self._handle(sweep), *_C_TYPES[dtype.name], threads, self._level
-        )
+        handle = ffi.NULL if sweep is None else self._handle(sweep)
+        return CTrainer(network, handle, sweep, storage, threads, self._level)
 
     def staged_trainer(
-        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+        self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int
     ) -> StagedTrainer | None:
         """Return the training steps in C; None where a rule of the user's computes numbers."""
         numbers = numbers_function(update)
         if numbers is None:
             return None
         handles = [self._handle(sweep) for sweep in update.sweeps]
-        return CStagedTrainer(network, update, handles, numbers, *_C_TYPES[dtype.name], threads, self._level)
+        return CStagedTrainer(network, update, handles, numbers, storage, threads, self._level)

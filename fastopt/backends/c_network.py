@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from .._c import ffi, lib
 from ..elements import ACTIVATIONS, LOSSES, Activation, Loss
+from ..rules import Sweep
+from .c_storage import C_TYPES, address, salts_of, storage_code
 from .network import Array, DenseSpec, NetworkSpec
+from .storage import Storage
 from .threads import is_forked_child
 
 __all__ = ["CNetwork", "CTrainer"]
@@ -25,17 +28,18 @@ class CNetwork:
     ----------
     network
         The layers and the loss.
-    real, suffix
-        C's name of the dtype, and the ending of its functions.
+    dtype
+        Of the arithmetic.
     """
 
-    def __init__(self, network: NetworkSpec, real: str, suffix: str) -> None:
+    def __init__(self, network: NetworkSpec, dtype: np.dtype[Any]) -> None:
+        real, self.suffix = C_TYPES[dtype.name]
         self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
         self.network = ffi.new(
             "fastopt_network *", [self._layers, _loss(network.loss), len(network.layers), network.kink]
         )
-        self._array, self._pointers = f"{real}[]", f"{real} *[]"
-        self._bytes = getattr(lib, f"fastopt_train_workspace_{suffix}")
+        self._array = f"{real}[]"
+        self._bytes = getattr(lib, f"fastopt_train_workspace_{self.suffix}")
         self._workspace = np.empty(0, np.uint8)
 
     def reals(self, array: Array) -> Any:
@@ -43,8 +47,8 @@ class CNetwork:
         return ffi.from_buffer(self._array, array)
 
     def pointers(self, arrays: Sequence[Array]) -> Any:
-        """Return pointers to the numbers of the arrays; the arrays have to be kept."""
-        return ffi.new(self._pointers, [self.reals(array) for array in arrays])
+        """Return pointers to the elements of the arrays; the arrays have to be kept."""
+        return ffi.new("void *[]", [address(array) for array in arrays])
 
     def data(self, inputs: Array, targets: Array, rows: NDArray[np.int64]) -> tuple[Any, ...]:
         """Return inputs, labels, values, rows and the number of rows."""
@@ -73,10 +77,10 @@ class CTrainer:
     ----------
     network
         The layers and the loss.
-    handle
-        The C library's rule.
-    real, suffix
-        C's name of the dtype, and the ending of its functions.
+    handle, sweep
+        The C library's rule, and the sweep that it is; NULL and None to compute gradients only.
+    storage
+        Of the buffers.
     threads, level
         As the C library takes them.
 
@@ -86,10 +90,13 @@ class CTrainer:
         The library has no body for an activation or for the loss: they are a user's own.
     """
 
-    def __init__(self, network: NetworkSpec, handle: Any, real: str, suffix: str, threads: int, level: int) -> None:
-        self._network = CNetwork(network, real, suffix)
+    def __init__(
+        self, network: NetworkSpec, handle: Any, sweep: Sweep | None, storage: Storage, threads: int, level: int
+    ) -> None:
+        self._network = CNetwork(network, storage.arithmetic)
         self._handle, self._threads, self._level = handle, threads, level
-        self._train = getattr(lib, f"fastopt_train_{suffix}")
+        self._train = getattr(lib, f"fastopt_train_{self._network.suffix}")
+        self._storage, self._salts = storage_code(storage), ffi.NULL if sweep is None else salts_of(sweep, storage)
         self._loss, self._correct = ffi.new("double *"), ffi.new("int64_t *")
 
     def __call__(
@@ -118,6 +125,8 @@ class CTrainer:
             network.room(batch, threads),
             self._loss,
             self._correct,
+            self._storage,
+            self._salts,
             threads,
             self._level,
         )

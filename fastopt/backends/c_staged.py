@@ -13,9 +13,11 @@ from ..rules import TOTAL
 from ..rules.frame import frame_of
 from ..translate import built_in_schedules
 from .c_network import CNetwork
+from .c_storage import salts_of, storage_code
 from .network import NetworkSpec
 from .protocol import Array
 from .staged import Frames, StagedUpdate
+from .storage import Storage
 from .threads import is_forked_child
 
 __all__ = ["CStagedTrainer", "numbers_function"]
@@ -51,8 +53,8 @@ class CStagedTrainer:
         The C library's rule for each stage.
     numbers
         What :func:`numbers_function` gives.
-    real, suffix
-        C's name of the dtype, and the ending of its functions.
+    storage
+        Of the buffers.
     threads, level
         As the C library takes them.
     """
@@ -63,16 +65,16 @@ class CStagedTrainer:
         update: StagedUpdate,
         handles: Sequence[Any],
         numbers: Any,
-        real: str,
-        suffix: str,
+        storage: Storage,
         threads: int,
         level: int,
     ) -> None:
-        self._network = CNetwork(network, real, suffix)
+        self._network = CNetwork(network, storage.arithmetic)
+        suffix = self._network.suffix
         self._threads, self._level = threads, level
         self._train = getattr(lib, f"fastopt_train_stages_{suffix}")
         self._frames = Frames(update)
-        stages = [self._stage(update, number, handle) for number, handle in enumerate(handles)]
+        stages = [self._stage(update, number, handle, storage) for number, handle in enumerate(handles)]
         ends_with_numbers = bool(update.rule.schedule.after[-1]) or bool(update.sweeps[-1].sums)
         self._held = (
             ffi.new("fastopt_stage[]", stages),
@@ -92,20 +94,21 @@ class CStagedTrainer:
                 "frames": ffi.from_buffer("double[]", self._frames.values),
                 "frame_size": update.frame.size,
                 "given_size": len(update.frame.given),
+                "storage": storage_code(storage),
             },
         )
         self._bytes = getattr(lib, f"fastopt_stages_workspace_{suffix}")(self._stages)
         self._loss, self._correct = ffi.new("double *"), ffi.new("int64_t *")
 
     @staticmethod
-    def _stage(update: StagedUpdate, number: int, handle: Any) -> tuple[Any, ...]:
+    def _stage(update: StagedUpdate, number: int, handle: Any, storage: Storage) -> tuple[Any, ...]:
         sweep, places = update.sweeps[number], update.frame.places
         lists = (
             [update.states.index(name) for name in sweep.states],
-            update.frame.numbers_of(update.rule, number),
+            update.frame.numbers_of(update.rule, number, with_key=storage.is_random),
             [places[name] for name in sweep.sums],
         )
-        return (handle, *(ffi.new("int[]", list(values)) for values in lists))
+        return (handle, *(ffi.new("int[]", list(values)) for values in lists), salts_of(sweep, storage))
 
     def __call__(
         self,

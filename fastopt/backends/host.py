@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._bfloat16 import state_dtype
 from ..buffers import aligned_zeros, check_buffer, check_disjoint
 from ..rules import MatrixStage, Number
 from .functions import substituted
@@ -60,12 +61,12 @@ class HostDevice:
     def bind_matrices(
         self, stage: MatrixStage, buffer: Array, shape: tuple[int, ...], matmul: Any
     ) -> Callable[[Mapping[str, Any]], None]:
-        """Return what runs a matrix stage on a buffer."""
-        matrix = buffer.reshape(shape)
+        """Return what runs a matrix stage on a buffer, which rounds to nearest where that is bfloat16."""
+        matrix, arithmetic = buffer.reshape(shape), state_dtype(buffer.dtype)
 
         def run(numbers: Mapping[str, Any]) -> None:
             with np.errstate(all="ignore"):  # NaN and Inf are results
-                matrix[...] = stage.function(matrix, matmul, **numbers)
+                matrix[...] = stage.function(matrix.astype(arithmetic, copy=False), matmul, **numbers)
 
         return run
 

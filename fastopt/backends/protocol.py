@@ -13,6 +13,7 @@ from ..rules import MatrixStage, Sweep
 from .network import NetworkSpec, Trainer
 from .plan import Plan
 from .staged import StagedTrainer, StagedUpdate
+from .storage import Storage
 
 __all__ = ["Backend", "Coefficients", "Device", "Kernel", "MatMul", "Numbers", "Run"]
 
@@ -26,9 +27,9 @@ MatMul = Callable[[Any, Any], Any]
 
 
 class Kernel(Protocol):
-    """The passes of one sweep over flat buffers of one dtype."""
+    """The passes of one sweep over flat buffers."""
 
-    def __call__(self, buffers: Sequence[Any], numbers: Any, sums: Any = None) -> Run:
+    def __call__(self, buffers: Sequence[Any], numbers: Any, sums: Any = None, position: int = 0) -> Run:
         """Return the pass that updates the sweep's buffers in place by what its numbers are then.
 
         Parameters
@@ -36,11 +37,13 @@ class Kernel(Protocol):
         buffers
             In the order of :attr:`Sweep.buffers`.
         numbers
-            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own: a row that :meth:`Device.coefficients` has for
-            reading; on the host, any NumPy array.
+            Those of :data:`PRELUDE_NUMBERS`, then the sweep's own, then the key of a storage that rounds at random: a
+            row that :meth:`Device.coefficients` has for reading; on the host, any NumPy array.
         sums
             For a sweep with sums, what :class:`Numbers` has for it; on the host, a float64 array of one number for
             each, which the pass writes.
+        position
+            Where the buffers begin in those of the whole optimizer: random bits depend on it.
         """
 
 
@@ -149,8 +152,8 @@ class Backend(Protocol):
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype that kernels over `dtype` buffers compute in and take their coefficients in."""
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
-        """Return the kernel of a sweep, compiled.
+    def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
+        """Return the kernel of a sweep over buffers of that storage, compiled.
 
         Raises
         ------
@@ -161,14 +164,14 @@ class Backend(Protocol):
     def matmul(self, dtype: np.dtype[Any], threads: int) -> MatMul:
         """Return what multiplies matrices of that dtype, each element a sum in one fixed order."""
 
-    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, storage: Storage, threads: int) -> Trainer | None:
         """Return what trains that network in compiled code, or None where the backend has no such code.
 
         Without a sweep, whose update runs inside the backward pass, it computes gradients only.
         """
 
     def staged_trainer(
-        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+        self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int
     ) -> StagedTrainer | None:
         """Return what trains that network by a rule of several sweeps, many steps in one call.
 

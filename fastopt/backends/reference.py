@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from .._bfloat16 import is_bfloat16
 from ..rules import Sweep, prelude, vocabulary
 from .functions import substituted
 from .host import HostDevice
 from .network import NetworkSpec, Trainer
 from .protocol import Array, Kernel, MatMul, Run
+from .rounding import random_bits, rounded, salt_of
 from .staged import StagedTrainer, StagedUpdate
+from .storage import Storage
 
 __all__ = ["ReferenceBackend"]
 
@@ -27,7 +30,7 @@ _ON_ARRAYS: dict[Any, Any] = {
 
 
 class ReferenceBackend:
-    """Float64 arithmetic whatever the buffers hold; slow, obvious, and in one thread."""
+    """Float64 arithmetic whatever the buffers hold, rounded when it is stored; slow, obvious, and in one thread."""
 
     name = "reference"
     device = HostDevice()
@@ -40,26 +43,26 @@ class ReferenceBackend:
         """Return float64."""
         return np.dtype(np.float64)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the pass as NumPy calls."""
         update, scaled, decayed = (
             substituted(function, _ON_ARRAYS) for function in (sweep.update, prelude.scaled, prelude.decayed)
         )
 
-        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None) -> Run:
+        def on(buffers: Sequence[Array], numbers: Array, sums: Array | None = None, position: int = 0) -> Run:
             named = dict(zip(sweep.buffers, buffers, strict=True))
 
             def run(zero_grad: bool) -> None:
                 values = {name: buffer.astype(np.float64) for name, buffer in named.items()}
                 grad_scale, clip_value, weight_decay, decay_factor, *own = numbers
-                given = dict(zip(sweep.numbers, own, strict=True))
+                given, key = dict(zip(sweep.numbers, own, strict=False)), own[len(sweep.numbers) :]
                 if "g" in values:
                     values["g"] = scaled(values["g"], grad_scale=grad_scale, clip_value=clip_value)
                 if "p" in values:
                     decay = {"weight_decay": weight_decay, "decay_factor": decay_factor}
                     p, g = decayed(values["p"], values.get("g", 0.0), **decay)
                     values |= {"p": p} | ({"g": g} if "g" in values else {})
-                _store(sweep, named, _results(sweep, update, values, given), sums)
+                _store(sweep, named, _results(sweep, update, values, given), sums, key, position)
                 if zero_grad:
                     named["g"].fill(0)
 
@@ -71,12 +74,12 @@ class ReferenceBackend:
         """Return NumPy's product."""
         return np.matmul
 
-    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, storage: Storage, threads: int) -> Trainer | None:
         """Return None: the network's own NumPy code is the reference."""
         return None
 
     def staged_trainer(
-        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+        self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int
     ) -> StagedTrainer | None:
         """Return None, as :meth:`trainer` does."""
         return None
@@ -93,10 +96,23 @@ def _results(sweep: Sweep, update: Callable[..., Any], values: dict[str, Array],
     return results if len(sweep.writes) + len(sweep.sums) > 1 else (results,)
 
 
-def _store(sweep: Sweep, buffers: dict[str, Array], results: Sequence[Any], sums: Array | None) -> None:
+def _store(
+    sweep: Sweep,
+    buffers: dict[str, Array],
+    results: Sequence[Any],
+    sums: Array | None,
+    key: Sequence[float],
+    position: int,
+) -> None:
     written = len(sweep.writes)
     for name, result in zip(sweep.writes, results[:written], strict=True):
-        buffers[name][:] = result
+        buffer = buffers[name]
+        if is_bfloat16(buffer):
+            random = random_bits(key, salt_of(name), position, buffer.size) if key else None
+            with np.errstate(over="ignore"):
+                buffer.view(np.uint16)[:] = rounded(np.asarray(result).astype(np.float32), random)
+        else:
+            buffer[:] = result
     for place, (a, b) in enumerate(results[written:]):
         assert sums is not None
         sums[place] = np.sum(np.multiply(a, b))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from types import FunctionType
 from typing import Any
@@ -23,8 +23,8 @@ def {name}({arguments}):
     {results} = rule({inputs})
 {stores}
 """
-_SCALED = "    gradient = scaled(g[i], grad_scale, clip_value)\n"
-_DECAYED = "    parameter, gradient = decayed(p[i], {gradient}, weight_decay, decay_factor)\n"
+_SCALED = "    gradient = scaled({g}, grad_scale, clip_value)\n"
+_DECAYED = "    parameter, gradient = decayed({p}, {gradient}, weight_decay, decay_factor)\n"
 
 
 def number_count(sweep: Sweep) -> int:
@@ -32,25 +32,40 @@ def number_count(sweep: Sweep) -> int:
     return len(PRELUDE_NUMBERS) + len(sweep.numbers)
 
 
-def element_source(sweep: Sweep, name: str, lanes: int = LANES) -> str:
+def element_source(
+    sweep: Sweep,
+    name: str,
+    lanes: int = LANES,
+    *,
+    load: Callable[[str], str] = "{}[i]".format,
+    store: Callable[[str], str] = "{0}[i] = same_dtype(new_{0}, {0}[i])".format,
+    more: Sequence[str] = (),
+) -> str:
     """Return a function that does what :mod:`~fastopt.rules.prelude` says, calls the rule, and stores its results.
 
     It calls `scaled`, `decayed`, `rule`, `same_dtype`, `fma` and `float64` of the namespace that it is run in. With
     sums it takes `lanes`, where element i adds its terms to the i-th of that many places for each of them.
+
+    Parameters
+    ----------
+    load, store
+        Give the source that loads element i of a buffer of that name, and that stores what the rule gave for it.
+    more
+        Names of further arguments, which these use.
     """
     own = tuple(f"number_{name}" for name in sweep.numbers)
     has_g, has_p = "g" in sweep.buffers, "p" in sweep.buffers
-    values = {"p": "parameter", "g": "gradient", **{state: f"{state}[i]" for state in sweep.states}}
-    stores = [f"    {buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])" for buffer in sweep.writes]
+    values = {"p": "parameter", "g": "gradient", **{state: load(state) for state in sweep.states}}
+    stores = [f"    {store(buffer)}" for buffer in sweep.writes]
     for k, total in enumerate(sweep.sums):
         place = f"lanes[{k * lanes} + i]"
         stores.append(f"    {place} = fma(float64(sum_{total}[0]), float64(sum_{total}[1]), {place})")
     return _ELEMENT.format(
         name=name,
-        arguments=", ".join((*sweep.buffers, "i", "numbers", *(("lanes",) if sweep.sums else ()))),
+        arguments=", ".join((*sweep.buffers, "i", "numbers", *(("lanes",) if sweep.sums else ()), *more)),
         unpack=", ".join((*PRELUDE_NUMBERS, *own)),
-        prelude=(_SCALED if has_g else "")
-        + (_DECAYED.format(gradient="gradient" if has_g else "p[i]") if has_p else ""),
+        prelude=(_SCALED.format(g=load("g")) if has_g else "")
+        + (_DECAYED.format(p=load("p"), gradient="gradient" if has_g else load("p")) if has_p else ""),
         results=", ".join((*(f"new_{buffer}" for buffer in sweep.writes), *(f"sum_{total}" for total in sweep.sums))),
         inputs=", ".join((*(values[buffer] for buffer in sweep.buffers), *own)),
         stores="\n".join(stores),

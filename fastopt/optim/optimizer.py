@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from .._bfloat16 import state_dtype
 from .._errors import whole_number
-from ..backends import Backend, Device, available_cores, backend_of
+from ..backends import Backend, Device, Storage, available_cores, backend_of, storage_of
 from ..buffers import Layout
 from ..rules import Hyper, Rule, get_rule, with_limits
 from .groups import Groups
@@ -26,11 +25,14 @@ class OptimizerParts(NamedTuple):
     """What an optimizer consists of.
 
     `parameters` is the buffer as passes take it. `spans` and `step` are other objects when the stages of a step change.
+    `seed` is that of stochastic rounding.
     """
 
     backend: Backend
     device: Device
     parameters: Array
+    storage: Storage
+    seed: int
     groups: Groups
     spans: Spans
     step: Step
@@ -48,17 +50,28 @@ class Optimizer:
     Parameters
     ----------
     parameters : ndarray or device array
-        1-D, contiguous, writable, float32 or float64. Updated in place, never copied. For the backend ``cuda`` an array
-        that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or DLPack; for every
-        other one a NumPy array. The backend ``cuda`` takes bfloat16 too: gradients are bfloat16 then, and the states
-        float32; the rule computes in float32, and its result is rounded to the nearest bfloat16. Arrays of JAX are
-        refused, since JAX relies on their staying as they are; as gradients they serve.
+        1-D, contiguous, writable, float32, float64 or bfloat16. Updated in place, never copied. For the backend
+        ``cuda`` an array that lies on the GPU, of CuPy, PyTorch or another library with ``__cuda_array_interface__`` or
+        DLPack; for every other one a NumPy array, of bfloat16 one of the package ml_dtypes. Gradients of bfloat16
+        parameters are bfloat16 too; the rule computes in float32. Arrays of JAX are refused, since JAX relies on their
+        staying as they are; as gradients they serve.
     rule : str or Rule
         Name of a built-in rule (:data:`fastopt.rules.RULES`), or one of your own (:func:`fastopt.rule`).
     layout : Layout, optional
         Names and groups of the segments of `parameters`; one segment by default.
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
+    states : {"bfloat16", "float32", "float64"}, optional
+        Dtype of the states: that of the arithmetic by default, which is float32 for float32 and bfloat16 parameters. Of
+        bfloat16 they take half the memory and half the traffic: a step of Adam over float32 parameters moves 20 bytes a
+        parameter instead of 28. Not on the backend ``cuda``.
+    rounding : {"nearest", "stochastic"}
+        How numbers are rounded when they are stored as bfloat16, states and parameters alike. To nearest, a change of
+        less than half a unit in the last place is lost, each time anew; at random, up or down with probabilities that
+        make the mean right, it is kept on average. The backend ``cuda`` rounds to nearest.
+    seed : int
+        Seed of stochastic rounding. The random bits of an element depend on the seed, the step, the name of the buffer
+        and the position in it; results do not depend on threads or backend.
     backend : {"numba", "c", "cuda", "reference"} or Backend, optional
         Numba by default, C where Numba is missing. Or a backend that was made with other options than the usual ones.
     threads : int, optional
@@ -82,7 +95,7 @@ class Optimizer:
     Attributes
     ----------
     state : dict of str to ndarray
-        The rule's buffers by name, laid out as `parameters`; float32 beside bfloat16. All start at zero.
+        The rule's buffers by name, laid out as `parameters`, of the dtype that `states` names.
     steps : int
         Steps taken.
     skipped : int
@@ -111,6 +124,9 @@ class Optimizer:
         *,
         layout: Layout | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        states: str | None = None,
+        rounding: str = "nearest",
+        seed: int = 0,
         backend: str | Backend | None = None,
         threads: int | None = None,
         clip_value: float | None = None,
@@ -137,9 +153,11 @@ class Optimizer:
         self.maximize = maximize
         self._zero_grad = bool(zero_grad)
         self.threads = available_cores() if threads is None else whole_number("threads", threads)
-        self._shape, dtype = self._parameters.shape, self._parameters.dtype
-        size, kind = self._parameters.size, state_dtype(dtype)
-        self.state = {name: self._device.zeros(size, kind) for name in self._groups.states}
+        self._shape = self._parameters.shape
+        self._storage = self._checked(storage_of(self._parameters.dtype, states, rounding))
+        self._seed = whole_number("seed", seed, least=0)
+        size, dtype = self._parameters.size, self._storage.states
+        self.state = {name: self._device.zeros(size, dtype) for name in self._groups.states}
         self._start_states()
         self.steps = 0
         self.skipped = 0
@@ -155,6 +173,15 @@ class Optimizer:
                 value = group.hyper[start] if isinstance(start, str) and start != "p" else start
                 self._device.write(self.state[name][where], self._parameters[where] if value == "p" else value)
 
+    def _checked(self, storage: Storage) -> Storage:
+        """Return the storage; raise ValueError where the passes of a device do not have it."""
+        if self.on_device and (storage.states != storage.arithmetic or storage.rounding != "nearest"):
+            raise ValueError(
+                f"states: got {storage.states.name} rounded to {storage.rounding} with backend {self.backend!r}, "
+                f"expected {storage.arithmetic.name} and rounding='nearest' there"
+            )
+        return storage
+
     def _arrange(self) -> None:
         """Cut the buffers into spans, as few as the groups and the limits of now allow."""
         limited = self._max_norm is not None or self._max_segment_norm is not None or self._skip_nonfinite
@@ -164,11 +191,12 @@ class Optimizer:
             (lambda group: with_limits(group.rule)) if limited else (lambda group: group.rule),
             self._parameters,
             self.state,
+            self._storage,
             self.layout,
             self.threads,
             apart=self._max_segment_norm is not None,
         )
-        self._step = make_step(self._spans)
+        self._step = make_step(self._spans, self._seed if self._storage.is_random else None)
 
     @property
     def backend(self) -> str:
@@ -378,7 +406,16 @@ class Optimizer:
     @property
     def parts(self) -> OptimizerParts:
         """What code that takes steps in the optimizer's place works with."""
-        return OptimizerParts(self._backend, self._device, self._parameters, self._groups, self._spans, self._step)
+        return OptimizerParts(
+            self._backend,
+            self._device,
+            self._parameters,
+            self._storage,
+            self._seed,
+            self._groups,
+            self._spans,
+            self._step,
+        )
 
     def read_state(self) -> dict[str, Array]:
         """Return the states by name as NumPy arrays: themselves, or copies of those that lie on a GPU."""
@@ -392,6 +429,8 @@ class Optimizer:
             "step": self.steps,
             "skipped": self.skipped,
             "lr_scale": self.lr_scale,
+            "rounding": self._storage.rounding,
+            "seed": self._seed,
             "hyper": self.hyper,
             "groups": self._groups.state_dict(),
             "state": dict(self.state),
@@ -415,7 +454,9 @@ class Optimizer:
         lr_scale = saved["lr_scale"]
         if not math.isfinite(lr_scale):
             raise ValueError(f"state: got lr_scale={lr_scale!r}, expected a finite number")
-        expected = state_dtype(self._parameters.dtype)
+        expected = self._storage.states
+        storage = self._checked(storage_of(self._parameters.dtype, expected.name, saved["rounding"]))
+        seed = whole_number("seed", saved["seed"], least=0)
         for name, values in saved["state"].items():
             if values.dtype != expected or values.shape != self._parameters.shape:
                 raise ValueError(
@@ -426,6 +467,7 @@ class Optimizer:
             self._device.write(self.state[name], values)
         self._groups.default.update(hyper)
         self._groups.load(saved["groups"])
+        self._storage, self._seed = storage, seed
         self._arrange()
         self.steps, self.skipped, self.lr_scale = steps, skipped, lr_scale
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from ..backends import CONSTANTS, Plan
+from ..backends import CONSTANTS, Plan, key_of
 from ..backends.host import picker
 from .spans import Pass, Product, Span, Spans
 
-__all__ = ["Options", "PlainStep", "StagedStep", "Step", "make_step"]
+__all__ = ["Options", "PlainStep", "SeededStep", "StagedStep", "Step", "make_step"]
 
 
 Options = tuple[float, float, float, float, float]
@@ -35,9 +35,10 @@ class Step(Protocol):
         """Take the memory of the groups for the next step."""
 
 
-def make_step(spans: Spans) -> Step:
-    """Return the step over the spans."""
-    return PlainStep(spans) if all(span.rule.is_local for span in spans.list) else StagedStep(spans)
+def make_step(spans: Spans, seed: int | None = None) -> Step:
+    """Return the step over the spans; with a seed, one whose stores are rounded at random."""
+    step = PlainStep(spans) if all(span.rule.is_local for span in spans.list) else StagedStep(spans)
+    return step if seed is None else SeededStep(step, spans, seed)
 
 
 class PlainStep:
@@ -148,6 +149,19 @@ class StagedStep:
         """Write the memory to where the numbers are computed."""
         for group, slots in zip(self._picks, self._plan.memory, strict=True):
             self._numbers.write(list(slots.values()), [group.memory[name] for name in slots])
+
+
+class SeededStep:
+    """A step whose passes take a key besides their numbers, another one in each step."""
+
+    def __init__(self, step: Step, spans: Spans, seed: int) -> None:
+        self._step, self._spans, self._seed = step, spans, seed
+        self.launch, self.save_memory, self.load_memory = step.launch, step.save_memory, step.load_memory
+
+    def prepare(self, t: int, options: Options, gradients: Any) -> None:
+        """Have the next launch be step t."""
+        self._step.prepare(t, options, gradients)
+        self._spans.set_key(key_of(self._seed, t))
 
 
 def _last_over_gradient(stages: Sequence[Pass | Product | None]) -> Pass | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, Device, MatMul, Run, number_count
+from ..backends import Backend, Device, MatMul, Run, Storage, number_count
 from ..buffers import Layout, Segment
 from ..rules import MatrixStage, Rule, Sweep
 from .groups import Group, Groups
@@ -24,7 +24,7 @@ class Pass:
     """A sweep over one span: its numbers are written here, and read where it runs."""
 
     def __init__(self, sweep: Sweep, row: Array, read: Any, pack: Callable[..., None]) -> None:
-        self.sweep, self.read = sweep, read
+        self.sweep, self.row, self.read = sweep, row, read
         self.sums: Any = None
         self.run: Run = _unbound
 
@@ -33,7 +33,7 @@ class Pass:
                 pack(row, 0, *numbers)
             except OverflowError:  # too large for float32: that is Inf, as everywhere
                 with np.errstate(over="ignore"):
-                    row[:] = numbers
+                    row[: len(numbers)] = numbers
 
         self.put = put
         """Writes the numbers; NumPy would take longer for so few than the pass over a small buffer."""
@@ -87,8 +87,8 @@ class Spans:
         Which rule updates what.
     rule_of
         Gives the stages of a group's step: the group's rule, or this one after others.
-    parameters, states
-        The buffers.
+    parameters, states, storage
+        The buffers, and how they lie in memory.
     layout
         Their segments: neighbours of one group are one span, unless the rule treats each segment as a whole.
     apart
@@ -115,6 +115,7 @@ class Spans:
         rule_of: Callable[[Group], Rule],
         parameters: Array,
         states: Mapping[str, Array],
+        storage: Storage,
         layout: Layout,
         threads: int,
         *,
@@ -123,7 +124,7 @@ class Spans:
         self.device: Device = backend.device
         self._parameters, self._states = parameters, states
         self._kernels: dict[Sweep, Any] = {}
-        dtype = parameters.dtype
+        self._key_numbers = storage.key_numbers
 
         def kind(segment: Segment) -> object:
             group = groups.of(segment)
@@ -132,12 +133,13 @@ class Spans:
         cuts = [list(neighbours) for _, neighbours in groupby(layout, key=kind)]
         rules = [rule_of(groups.of(members[0])) for members in cuts]
         sweeps = [stage for rule in rules for stage in rule.stages if isinstance(stage, Sweep)]
-        columns, real = max(map(number_count, sweeps), default=0), backend.compute_dtype(dtype)
+        columns = max(map(number_count, sweeps), default=0) + self._key_numbers
+        real = backend.compute_dtype(parameters.dtype)
         self.table = self.device.coefficients(len(sweeps), columns, real)
         rows = iter(zip(self.table.rows, self.table.read, strict=True))
         for sweep in sweeps:
             if sweep not in self._kernels:
-                self._kernels[sweep] = backend.kernel(sweep, dtype, threads)
+                self._kernels[sweep] = backend.kernel(sweep, storage, threads)
         matmul: MatMul | None = None
         self.list: list[Span] = []
         for members, rule in zip(cuts, rules, strict=True):
@@ -147,7 +149,8 @@ class Spans:
                 if isinstance(stage, Sweep):
                     pack = struct.Struct(f"{number_count(stage)}{real.char}").pack_into
                     row, read = next(rows)
-                    stages.append(Pass(stage, row[: number_count(stage)], read[: number_count(stage)], pack))
+                    count = number_count(stage) + self._key_numbers
+                    stages.append(Pass(stage, row[:count], read[:count], pack))
                 elif len(members[0].shape) == 2:
                     matmul = matmul or backend.matmul(real, threads)
                     buffer, shape = states[stage.buffer][where], members[0].shape
@@ -176,9 +179,14 @@ class Spans:
             for stage in span.stages:
                 if isinstance(stage, Pass):
                     buffers = [named[name][span.where] for name in stage.sweep.buffers]
-                    arguments = (buffers, stage.read) if stage.sums is None else (buffers, stage.read, stage.sums)
-                    stage.run = self._kernels[stage.sweep](*arguments)
+                    stage.run = self._kernels[stage.sweep](buffers, stage.read, stage.sums, span.where.start)
         self.buffer, self.bound = buffer, gradients
+
+    def set_key(self, key: tuple[int, int]) -> None:
+        """Have the next passes round by the random bits of that key."""
+        for span in self.list:
+            for stage in span.passes:
+                stage.row[-self._key_numbers :] = key
 
     def clear_gradients(self) -> None:
         """Set the gradient to zero."""

@@ -20,10 +20,12 @@ __all__ = ["GIVEN", "Frame", "Loop", "frame_of", "loops_of"]
 _ONE, _INFINITY, _ZERO = "1", "inf", "0"
 _CLIP, _DECAY = "clip_value of the prelude", ("weight_decay of the prelude", "decay_factor of the prelude")
 _LIMITS = ("scale", "max_norm", "max_segment_norm")
+_KEY = ("low number of the key", "high number of the key")
 
-GIVEN = (_ONE, _INFINITY, _ZERO, _CLIP, *_LIMITS, *_DECAY)
+GIVEN = (_ONE, _INFINITY, _ZERO, _CLIP, *_LIMITS, *_DECAY, *_KEY)
 """What is given for a step apart from the coefficients: numbers of a prelude that does nothing, what is done to the
-gradient, and the decay. Numbers of a rule can name the limits only, so that a coefficient may be `clip_value`."""
+gradient, the decay, and the key that stores are rounded at random with. Numbers of a rule can name the limits only, so
+that a coefficient may be `clip_value`."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class Frame:
         """How many numbers a frame has."""
         return len(self.places)
 
-    def numbers_of(self, rule: Rule, stage: int) -> tuple[int, ...]:
-        """Return the places of the numbers that a stage takes: those of the prelude, then its own."""
-        return tuple(self.places[name] for name in (*self.preludes[stage], *rule.stages[stage].numbers))
+    def numbers_of(self, rule: Rule, stage: int, *, with_key: bool) -> tuple[int, ...]:
+        """Return the places of the numbers that a stage takes: those of the prelude, its own, and the key."""
+        names = (*self.preludes[stage], *rule.stages[stage].numbers, *(_KEY if with_key else ()))
+        return tuple(self.places[name] for name in names)
 
 
 def frame_of(rule: Rule) -> Frame:

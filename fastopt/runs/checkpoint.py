@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._bfloat16 import bfloat16
 from .._errors import whole_number
 from .._files import replace_file
 from ..nn import Network
@@ -115,7 +116,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            names = list(file.keys())
+            if any(file.get_slice(name).get_dtype() == "BF16" for name in names):
+                bfloat16()  # NumPy knows the dtype from here on
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: is not a complete safetensors file ({error}); it may be truncated: use a backup"
@@ -155,7 +159,9 @@ def _assemble(header: Mapping[str, Any], tensors: dict[str, NDArray[Any]]) -> Ch
         raise ValueError(f"optimizer.lr_scale: got {saved['lr_scale']!r}, expected a finite number from 0")
     for name, view in model.layout.views(model.parameters).items():
         _fill(view, tensors.pop(_MODEL + name))
-    saved["state"] = {state: np.empty_like(model.parameters) for state in saved["state"]}
+    first = model.layout.segments[0].name
+    dtypes = {state: tensors[f"{_OPTIMIZER}{state}/{first}"].dtype for state in saved["state"]}
+    saved["state"] = {state: np.empty(model.layout.size, dtype) for state, dtype in dtypes.items()}
     for state, buffer in saved["state"].items():
         for name, view in model.layout.views(buffer).items():
             _fill(view, tensors.pop(f"{_OPTIMIZER}{state}/{name}"))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Backend, DenseSpec, NetworkSpec, StagedTrainer, Trainer, backend_of
+from ..backends import Backend, DenseSpec, NetworkSpec, StagedTrainer, Trainer, backend_of, key_of
 from ..nn import Network
 from ..optim import Optimizer
 from ..rules import Rule, Sweep
@@ -53,10 +53,10 @@ def make_program(model: Network, optimizer: Optimizer, batches: Batches) -> Prog
     staged = None if sweep else staged_update(optimizer)
     parts, threads = optimizer.parts, optimizer.threads
     if staged:
-        staged_trainer = parts.backend.staged_trainer(_network(model), staged, parts.parameters.dtype, threads)
+        staged_trainer = parts.backend.staged_trainer(_network(model), staged, parts.storage, threads)
         if staged_trainer:
             return _StagedProgram(model, optimizer, batches, staged_trainer, StagedNumbers(optimizer, staged))
-    trainer = parts.backend.trainer(_network(model), sweep, parts.parameters.dtype, threads)
+    trainer = parts.backend.trainer(_network(model), sweep, parts.storage, threads)
     if trainer is None:
         return _NumPyProgram(model, optimizer, batches)
     return (_FusedProgram if sweep else _TwoPhaseProgram)(model, optimizer, batches, trainer)
@@ -226,7 +226,7 @@ class _FusedProgram(_ManyStepsProgram):
         segments = optimizer.layout.segments
         scale, _, clip_value, *_ = optimizer.options()
         members = (next((s for s in segments if s.group == name), segments[0]) for name in _GROUPS)
-        return parts.groups.table(
+        table = parts.groups.table(
             [parts.groups.of(segment) for segment in members],
             optimizer.steps + 1,
             lr_scales,
@@ -234,6 +234,10 @@ class _FusedProgram(_ManyStepsProgram):
             clip_value,
             parts.backend.compute_dtype(parts.parameters.dtype),
         )
+        if not parts.storage.is_random:
+            return table
+        keys = [key_of(parts.seed, optimizer.steps + 1 + k) for k in range(len(lr_scales))]
+        return np.concatenate([table, np.repeat(np.array(keys, table.dtype)[:, None], len(_GROUPS), axis=1)], axis=2)
 
 
 def _local_sweep(model: Network, optimizer: Optimizer) -> Sweep | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import SpanSpec, StagedUpdate
+from ..backends import SpanSpec, StagedUpdate, key_of
 from ..optim import Group, Optimizer
 from ..rules import Sweep
 from ..rules.frame import GIVEN
@@ -41,6 +41,7 @@ class StagedNumbers:
 
     def __init__(self, optimizer: Optimizer, update: StagedUpdate) -> None:
         self._optimizer, self._groups, self._memory = optimizer, _groups(optimizer), update.frame.memory
+        self._seed = optimizer.parts.seed
         self._coefficients = update.frame.given[len(GIVEN) :]
 
     def given(self, lr_scales: Sequence[float]) -> NDArray[np.float64]:
@@ -55,7 +56,7 @@ class StagedNumbers:
         limits = (scale, max_norm, max_segment_norm)
         values = group.at_step(t, lr)
         own = (values[name] for name in self._coefficients)
-        return (1.0, np.inf, 0.0, clip_value, *limits, *group.decay(lr), *own)
+        return (1.0, np.inf, 0.0, clip_value, *limits, *group.decay(lr), *key_of(self._seed, t), *own)
 
     def memory(self) -> NDArray[np.float64]:
         """Return the memory of the groups, of shape (groups, memories)."""

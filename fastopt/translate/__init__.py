@@ -8,12 +8,11 @@ from .functions import Functions, TranslationError
 from .numbers import built_in_schedules, numbers_source
 from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
 from .single_file import expanded
-from .user_rule import COMPILE_ARGS, PASSES_INCLUDE, TABLE_INCLUDE, user_rule_source
+from .user_rule import COMPILE_ARGS, FILLED_IN, user_rule_source
 
 __all__ = [
     "COMPILE_ARGS",
-    "PASSES_INCLUDE",
-    "TABLE_INCLUDE",
+    "FILLED_IN",
     "Functions",
     "TranslationError",
     "built_in_schedules",

@@ -13,8 +13,8 @@ __all__ = ["built_in_sweeps", "constants_source", "is_built_in", "listing_source
 
 _HEADER = "/* Generated from the Python functions that it names; see fastopt/translate. */\n\n"
 _PART = """\
-INLINE void NAMED({name}_part)(size_t start, size_t size, REAL *restrict p, const REAL *restrict g,
-                               REAL *const *states, const REAL *c, double *restrict lanes)
+INLINE void PART({name}_part)(size_t start, size_t size, TYPE_P *restrict p, const TYPE_P *restrict g,
+                              TYPE_S *const *states, const REAL *c, double *restrict lanes MORE)
 {{
 {declarations}
     for (size_t i = start; i < start + size; ++i) {{
@@ -24,13 +24,14 @@ INLINE void NAMED({name}_part)(size_t start, size_t size, REAL *restrict p, cons
 {stores}
     }}
     (void)p, (void)g, (void)states, (void)lanes;
+    USE_MORE
 }}
-INLINE void NAMED({name}_fetch)(size_t i, const REAL *p, const REAL *g, REAL *const *states)
+INLINE void PART({name}_fetch)(size_t i, const TYPE_P *p, const TYPE_P *g, TYPE_S *const *states)
 {{
 {fetches}
     (void)p, (void)g, (void)states;
 }}
-PASS({name}, {numbers}, {states}, {sums})
+PASS({name}, {numbers}, {states}, {sums}, {written})
 """
 
 
@@ -45,11 +46,16 @@ def is_built_in(sweep: Sweep) -> bool:
     return built_in_sweeps().get(sweep.name) is sweep
 
 
-def passes_source(sweeps: Iterable[Sweep]) -> str:
-    """Return the passes over these sweeps, to be included once for each dtype and vector width."""
+def passes_source(sweeps: Iterable[Sweep]) -> tuple[str, str]:
+    """Return the scalar functions of these sweeps, and the passes over them, which call those.
+
+    The functions are to be included once for each dtype and vector width, and the passes once for each storage of the
+    buffers then: `TYPE_P`, `LOAD_P` and `STORE_P` say how parameters and gradients lie in memory, and those of `S` how
+    states do.
+    """
     functions = Functions()
     parts = [_part(functions, sweep) for sweep in sweeps]
-    return _HEADER + "\n".join((*functions.text, *parts))
+    return _HEADER + "\n".join(functions.text), _HEADER + "\n".join(parts)
 
 
 def table_source(sweeps: Iterable[Sweep]) -> str:
@@ -74,6 +80,7 @@ def constants_source() -> str:
     """Return the constants that C has in common with Python; bits depend on most of them."""
     names = ("MOST_STATES", "CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
     lines = [f"enum {{ {name} = {getattr(_constants, name)} }};\n" for name in names]
+    lines += [f"#define {name} {getattr(_constants, name):#x}u\n" for name in ("MIX_FIRST", "MIX_SECOND")]
     prelude = ", ".join(name.upper() for name in PRELUDE_NUMBERS)
     return "".join((_HEADER, *lines, f"enum {{ {prelude} }}; /* the first numbers of every pass */\n"))
 
@@ -89,10 +96,14 @@ def _count(sweep: Sweep) -> int:
 def _part(functions: Functions, sweep: Sweep) -> str:
     terms = [f"{name}_{side}" for name in sweep.sums for side in "ab"]
     results = [*sweep.writes, *terms]
-    values = {"p": "p_", "g": "g_", **{state: f"{state}[i]" for state in sweep.states}}
+    values = {"p": "p_", "g": "g_", **{state: f"LOAD_S({state}, i)" for state in sweep.states}}
+    places = {buffer: place for place, buffer in enumerate(("p", *sweep.states))}
     arguments = [values[buffer] for buffer in sweep.buffers]
     arguments += [f"c[{len(PRELUDE_NUMBERS) + k}]" for k in range(len(sweep.numbers))]
-    stores = [f"        {buffer}[i] = new_{buffer};" for buffer in sweep.writes]
+    stores = [
+        f"        STORE_{'P' if buffer == 'p' else 'S'}({buffer}, i, new_{buffer}, {places[buffer]});"
+        for buffer in sweep.writes
+    ]
     stores += [
         f"        lanes[{k} * LANES + i - start] = fma((double)new_{name}_a, (double)new_{name}_b, "
         f"lanes[{k} * LANES + i - start]);"
@@ -103,7 +114,7 @@ def _part(functions: Functions, sweep: Sweep) -> str:
     fetches += [f"    PREFETCH(states[{k}] + i);" for k in range(len(sweep.states))]
     return _PART.format(
         name=sweep.name,
-        declarations="\n".join(f"    REAL *restrict {s} = states[{k}];" for k, s in enumerate(sweep.states)),
+        declarations="\n".join(f"    TYPE_S *restrict {s} = states[{k}];" for k, s in enumerate(sweep.states)),
         results=", ".join(f"new_{name}" for name in results),
         prelude=_prelude(functions, sweep),
         function=functions.add(sweep.update, results),
@@ -113,11 +124,12 @@ def _part(functions: Functions, sweep: Sweep) -> str:
         numbers=_count(sweep),
         states=len(sweep.states),
         sums=len(sweep.sums),
+        written=sum(1 << places[buffer] for buffer in sweep.writes),
     )
 
 
 def _prelude(functions: Functions, sweep: Sweep) -> str:
-    scaled = f"NAMED({functions.add(prelude.scaled)})(g[i], c[GRAD_SCALE], c[CLIP_VALUE])"
+    scaled = f"NAMED({functions.add(prelude.scaled)})(LOAD_P(g, i), c[GRAD_SCALE], c[CLIP_VALUE])"
     decayed = functions.add(prelude.decayed, ("p", "g"))
     lines = []
     if "g" in sweep.buffers:
@@ -125,5 +137,5 @@ def _prelude(functions: Functions, sweep: Sweep) -> str:
     if "p" in sweep.buffers:
         gradient = "g_" if "g" in sweep.buffers else "unused"
         lines.append("REAL p_;" if gradient == "g_" else "REAL p_, unused = 0;")
-        lines.append(f"NAMED({decayed})(p[i], {gradient}, c[WEIGHT_DECAY], c[DECAY_FACTOR], &p_, &{gradient});")
+        lines.append(f"NAMED({decayed})(LOAD_P(p, i), {gradient}, c[WEIGHT_DECAY], c[DECAY_FACTOR], &p_, &{gradient});")
     return "\n".join(f"        {line}" for line in lines)

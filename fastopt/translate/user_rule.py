@@ -11,13 +11,13 @@ from dataclasses import replace
 from ..rules import Sweep
 from .passes import passes_source, table_source
 
-__all__ = ["COMPILE_ARGS", "PASSES_INCLUDE", "TABLE_INCLUDE", "user_rule_source"]
+__all__ = ["COMPILE_ARGS", "FILLED_IN", "user_rule_source"]
 
 COMPILE_ARGS = ["-O3", "-std=gnu99", "-fno-math-errno", "-ffp-contract=off"]
 """No contraction: the bits are those of the rule as it is written. No errno: ``sqrtf`` becomes an instruction."""
 
-PASSES_INCLUDE = "generated/passes.inc"
-TABLE_INCLUDE = "generated/rules.inc"
+FILLED_IN = ("generated/functions.inc", "generated/passes.inc", "generated/rules.inc")
+"""What stays included in the expanded text: a sweep's own functions, passes, and line in the table."""
 
 
 def user_rule_source(template: str, sweep: Sweep, level: str) -> str:
@@ -38,9 +38,9 @@ def user_rule_source(template: str, sweep: Sweep, level: str) -> str:
         Its function contains something that C cannot say.
     """
     named = _with_names_for_c(sweep)
-    filled = template.replace(f'#include "{PASSES_INCLUDE}"\n', passes_source([named]))
-    filled = filled.replace(f'#include "{TABLE_INCLUDE}"\n', table_source([named]))
-    return f"#define USER_TARGET TARGET_{level}\n{filled}"
+    for include, text in zip(FILLED_IN, (*passes_source([named]), table_source([named])), strict=True):
+        template = template.replace(f'#include "{include}"\n', text)
+    return f"#define USER_TARGET TARGET_{level}\n{template}"
 
 
 def _with_names_for_c(sweep: Sweep) -> Sweep:

@@ -15,6 +15,7 @@ from ..network import NetworkSpec, Trainer
 from ..protocol import Kernel, Run
 from ..source import does_not_compile
 from ..staged import StagedTrainer, StagedUpdate
+from ..storage import Storage
 from . import shim
 from .launch import bind, bind_sums
 from .matrices import Matrices
@@ -65,8 +66,9 @@ class CudaBackend:
         """Return the dtype of the coefficients and of the states: that of the parameters, float32 for bfloat16."""
         return state_dtype(dtype)
 
-    def kernel(self, sweep: Sweep, dtype: np.dtype[Any], threads: int) -> Kernel:
+    def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""
+        dtype = storage.parameters
         with self._lock:
             try:
                 if sweep.sums:
@@ -78,7 +80,12 @@ class CudaBackend:
 
         owned = sweep.buffers.index("g") if "g" in sweep.buffers else 0
 
-        def on(buffers: Sequence[DeviceBuffer], numbers: DeviceBuffer, sums: DeviceBuffer | None = None) -> Run:
+        def on(
+            buffers: Sequence[DeviceBuffer],
+            numbers: DeviceBuffer,
+            sums: DeviceBuffer | None = None,
+            position: int = 0,
+        ) -> Run:
             if sums is None:
                 return bind(*plain, buffers, numbers, buffers[owned])
             return bind_sums(with_sums, buffers, numbers, sums, buffers[owned])
@@ -95,7 +102,7 @@ class CudaBackend:
         """
         return Matrices(dtype)
 
-    def trainer(self, network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer | None:
+    def trainer(self, network: NetworkSpec, sweep: Sweep | None, storage: Storage, threads: int) -> Trainer | None:
         """Return what trains that network on the current GPU, over buffers that lie there.
 
         Raises
@@ -106,13 +113,13 @@ class CudaBackend:
         from .network import CudaTrainer
 
         try:
-            return CudaTrainer(network, sweep, dtype)
+            return CudaTrainer(network, sweep, storage.parameters)
         except shim.TYPING_ERRORS as error:
             assert sweep is not None
-            raise does_not_compile(sweep, dtype, error) from error
+            raise does_not_compile(sweep, storage.parameters, error) from error
 
     def staged_trainer(
-        self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
+        self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int
     ) -> StagedTrainer | None:
         """Return None: the optimizer's step follows each gradient, and computes the numbers between stages."""
         return None

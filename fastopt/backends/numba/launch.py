@@ -23,9 +23,10 @@ __all__ = ["Pass", "bind", "in_order", "parallel_threads", "threading_layer"]
 
 
 class Pass(IntEnum):
-    """Places in the table of a pass: addresses, and numbers of things. The buffers' addresses follow.
+    """Places in the table of a pass: addresses, and numbers of things.
 
-    Threads' shares are multiples of `UNIT` elements.
+    The buffers' addresses follow, then the position of their first element. Threads' shares are multiples of `UNIT`
+    elements.
     """
 
     CODE = 0
@@ -126,6 +127,7 @@ def bind(
     gradient: Array,
     numbers: Array,
     buffers: Sequence[Array],
+    position: int,
     lanes: Array = _NONE,
     sums: Array | None = None,
 ) -> Run:
@@ -139,12 +141,12 @@ def bind(
         What a thread's share is a multiple of, in elements.
     threads
         How many there may be.
-    gradient, numbers, buffers, lanes
+    gradient, numbers, buffers, position, lanes
         What :func:`.rule.compiled_pass` takes.
     sums
         Where the pass's sums are written; None for a pass without.
     """
-    table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in buffers], np.int64)
+    table = np.array([0] * Pass.BUFFERS + [address(buffer) for buffer in buffers] + [position], np.int64)
     table[Pass.CODE], table[Pass.SIZE], table[Pass.ITEM_SIZE] = code.address, gradient.size, gradient.itemsize
     table[Pass.UNIT], table[Pass.GRADIENT], table[Pass.NUMBERS] = unit, address(gradient), address(numbers)
     table[Pass.LANES] = address(lanes)

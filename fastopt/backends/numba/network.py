@@ -14,6 +14,7 @@ from ..._constants import PARTS
 from ...rules import Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Array
+from ..storage import Storage
 from ..threads import is_forked_child
 from .arrays import address
 from .elements import compiled_activation, compiled_loss
@@ -28,7 +29,7 @@ from .vectors import vector_bytes
 __all__ = ["NumbaTrainer", "make_trainer"]
 
 
-def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any], threads: int) -> Trainer:
+def make_trainer(network: NetworkSpec, sweep: Sweep | None, storage: Storage, threads: int) -> Trainer:
     """Return what takes steps of the network by the sweep, compiled.
 
     The engine compiles once for each dtype, in seconds, and a rule's pass in less than one; from the cache both load in
@@ -39,9 +40,8 @@ def make_trainer(network: NetworkSpec, sweep: Sweep | None, dtype: np.dtype[Any]
     TypeError
         The rule does not compile for the dtype.
     """
-    dtype = np.dtype(dtype)
-    update = None if sweep is None else compiled_pass(sweep, dtype)
-    return NumbaTrainer(network, update, dtype, threads)
+    update = None if sweep is None else compiled_pass(sweep, storage)
+    return NumbaTrainer(network, update, storage.arithmetic, threads)
 
 
 class NumbaTrainer:
@@ -151,7 +151,7 @@ class NumbaTrainer:
         return launch(call, self._losses[:count], self._right[:count], batch, threads, loss)
 
     def _bind(self, buffers: Sequence[Array], inputs: Array, targets: Array) -> None:
-        self._buffers = np.array([address(buffer) for buffer in buffers], np.int64)
+        self._buffers = np.array([*map(address, buffers), 0], np.int64)  # the flat buffers begin at position 0
         call = self._call
         call[Call.BUFFERS], call[Call.PARAMETERS] = address(self._buffers), self._buffers[0]
         call[Call.INPUTS], call[Call.TARGETS] = address(inputs), address(targets)

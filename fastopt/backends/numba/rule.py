@@ -14,15 +14,19 @@ from numba.np.numpy_support import from_dtype
 
 from ... import _constants
 from ..._constants import CHUNK, LANES
-from ...rules import Sweep, vocabulary
+from ...rules import PRELUDE_NUMBERS, Sweep, vocabulary
 from ..functions import define_at
+from ..rounding import salt_of
 from ..source import element_source, number_count, scalar_functions, unique_name
+from ..storage import Storage
 from . import decorators, intrinsics, memory
+from . import storage as conversions
 from .decorators import inlined
 from .digest import digest_of
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero, fma, prefetch, restrict, same_dtype
-from .memory import fill_with_zeros, pointer_at, shifted
+from .memory import fill_with_zeros, shifted
 from .part import part
+from .storage import key_words, load, pointer_at, pointer_type, store_nearest, store_stochastic
 
 __all__ = ["GROUP", "compiled_pass"]
 
@@ -33,7 +37,7 @@ GROUP = LANES
 """Elements that are fetched, and updated, at a time: whole cache lines, and whole vectors."""
 
 AHEAD = 2048
-"""Bytes of each buffer between what is updated and what is fetched meanwhile.
+"""Bytes of numbers of the arithmetic's dtype between what is updated and what is fetched meanwhile.
 
 A processor prefetches within a page only, and a square root and a division leave it no room to wait at the next one.
 """
@@ -42,10 +46,10 @@ LINE = 64
 """Bytes of a cache line; where they are longer, some are fetched twice."""
 
 _LOOP = """\
-def {name}_group({buffers}, size, numbers{lanes_too}):
+def {name}_group({buffers}, size, numbers{more}):
     restrict()
     for i in range(size):
-        element({buffers}, i, numbers{lanes_too})
+        element({buffers}, i, numbers{more})
 
 
 def {name}(table, start, size, g, numbers, zero_grad, lanes):
@@ -54,16 +58,19 @@ def {name}(table, start, size, g, numbers, zero_grad, lanes):
     saved = begin_flush_to_zero()
     for first in range(0, size, {group}):
         if first + {ahead} < size:
-            for place in range(first + {ahead}, first + {ahead} + {group}, {line}):
 {fetches}
 {sums}
-        group({groups}, min({group}, size - first), values{own_lanes})
+        group({groups}, min({group}, size - first), values{given})
         if zero_grad and first + {group} <= size and (first + {group}) % {block} == 0:
             fill_with_zeros(shifted(g, first + {group} - {block}), {block})
     if zero_grad:
         fill_with_zeros(shifted(g, size // {block} * {block}), size % {block})
 {results}
     end_flush_to_zero(saved)
+"""
+_FETCHES = """\
+            for place in range(first + {ahead}, first + {ahead} + {group}, {line}):
+{fetches}
 """
 _SUMS = """\
         own = shifted(lanes, (start + first) // {chunk} * {terms})
@@ -88,19 +95,19 @@ def add_lanes(lanes):  # type: ignore[no-untyped-def]
 
 
 @cache
-def compiled_pass(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
+def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
     """Return the pass ``(table, start, size, gradient, numbers, zero_grad, lanes)`` over `size` elements from `start`.
 
-    `table` holds the addresses of the sweep's buffers but g, whose first element `gradient` points at. For a sweep with
-    sums, `lanes` has `LANES` float64 numbers for each of them and each chunk, the first of which becomes the sum of the
-    chunk; `start` is then a multiple of a chunk.
+    `table` holds the addresses of the sweep's buffers but g, whose first element `gradient` points at, and then the
+    position of element 0, which random bits depend on. For a sweep with sums, `lanes` has `LANES` float64 numbers for
+    each of them and each chunk, the first of which becomes the sum of the chunk; `start` is then a multiple of a chunk.
     """
-    sources = [module.__name__ for module in (decorators, intrinsics, memory, vocabulary)]
-    name = unique_name(
-        sweep, _LOOP, _SUMS, _RESULTS, dtype.name, digest_of(*sources, _constants.__name__, part.__module__, __name__)
-    )
-    real, n = from_dtype(dtype), types.int64
-    pointer = types.CPointer(real)
+    dtype = storage.arithmetic
+    sources = [module.__name__ for module in (decorators, intrinsics, memory, conversions, vocabulary)]
+    digest = digest_of(*sources, _constants.__name__, part.__module__, __name__)
+    kinds = (storage.parameters.name, storage.states.name, storage.rounding)
+    name = unique_name(sweep, _LOOP, _FETCHES, _SUMS, _RESULTS, *kinds, digest)
+    n, gradient = types.int64, pointer_type(storage.of("g" if "g" in sweep.buffers else sweep.buffers[0]))
     space: dict[str, Any] = {
         "__name__": sweep.update.__module__,
         **scalar_functions(sweep, dtype.type, {}, inlined),
@@ -112,35 +119,103 @@ def compiled_pass(sweep: Sweep, dtype: np.dtype[Any]) -> Any:
         "prefetch": prefetch,
         "restrict": restrict,
         "same_dtype": same_dtype,
-        "pointer_at": pointer_at,
+        "key_words": key_words,
+        "load_stored": load,
+        "store_nearest": store_nearest,
+        "store_stochastic": store_stochastic,
+        **{f"{buffer}_at": pointer_at(storage.of(buffer)) for buffer in sweep.buffers},
         "shifted": shifted,
         "fill_with_zeros": fill_with_zeros,
     }
-    define_at(sweep.update, _source(sweep, name, dtype), space)
+    define_at(sweep.update, _source(sweep, name, storage), space)
     space["element"] = inlined(space[f"{name}_element"], forceinline=True)
     space["group"] = inlined(space[f"{name}_group"], forceinline=True)  # so that its size is a constant
-    return part(space[name], types.CPointer(n), n, n, pointer, pointer, n, types.CPointer(types.float64))
+    numbers, lanes = types.CPointer(from_dtype(dtype)), types.CPointer(types.float64)
+    return part(space[name], types.CPointer(n), n, n, gradient, numbers, n, lanes)
 
 
-def _source(sweep: Sweep, name: str, dtype: np.dtype[Any]) -> str:
-    own = [buffer for buffer in sweep.buffers if buffer != "g"]
+def _source(sweep: Sweep, name: str, storage: Storage) -> str:
     terms = len(sweep.sums) * LANES
-    return element_source(sweep, f"{name}_element") + _LOOP.format(
+    conversion = _Conversion(sweep, storage)
+    lanes, own_lanes = (("lanes",), ("own",)) if sweep.sums else ((), ())
+    element = element_source(
+        sweep, f"{name}_element", load=conversion.load, store=conversion.store, more=conversion.names
+    )
+    return element + _LOOP.format(
         name=name,
         buffers=", ".join(sweep.buffers),
-        lanes_too=", lanes" if sweep.sums else "",
-        own_lanes=", own" if sweep.sums else "",
+        more="".join(f", {argument}" for argument in (*lanes, *conversion.names)),
+        given="".join(f", {argument}" for argument in (*own_lanes, *conversion.given)),
         values=", ".join(f"numbers[{k}]" for k in range(number_count(sweep))),
-        pointers="\n".join(
-            f"    {buffer} = pointer_at(table[{place}] + start * {dtype.itemsize}, g)"
-            for place, buffer in enumerate(own)
-        ),
-        fetches="\n".join(f"                prefetch({buffer}, place)" for buffer in sweep.buffers),
+        pointers="\n".join(f"    {line}" for line in (*_pointers(sweep, storage), *conversion.lines)),
+        fetches=_fetches(sweep, storage),
         groups=", ".join(f"shifted({buffer}, first)" for buffer in sweep.buffers),
         sums=_SUMS.format(chunk=CHUNK, terms=terms) if sweep.sums else "",
         results=_RESULTS.format(chunk=CHUNK, terms=terms, count=len(sweep.sums), lanes=LANES) if sweep.sums else "",
         block=BLOCK,
         group=GROUP,
-        ahead=AHEAD // dtype.itemsize,
-        line=LINE // dtype.itemsize,
+        ahead=AHEAD // storage.arithmetic.itemsize,
+    )
+
+
+class _Conversion:
+    """How a sweep's source loads and stores elements.
+
+    Attributes
+    ----------
+    names
+        What loads and stores take besides: for random bits, the position of element 0 of a group, and a key for each
+        buffer that is rounded.
+    given
+        What a group is given for them.
+    lines
+        What makes the keys, once in a pass.
+    """
+
+    def __init__(self, sweep: Sweep, storage: Storage) -> None:
+        self._storage = storage
+        rounded = [buffer for buffer in sweep.writes if storage.is_converted(buffer)] if storage.is_random else []
+        keys = [f"{buffer}_key" for buffer in rounded]
+        self.names, self.given, self.lines = [], [], []
+        if not rounded:
+            return
+        self.names, self.given = ["flat_position", *keys], ["flat_position + first", *keys]
+        place = number_count(sweep)
+        words = f"numbers[{place}], numbers[{place + 1}]"
+        self.lines = [f"flat_position = table[{len(_own(sweep))}] + start"]
+        self.lines += [f"{buffer}_key = key_words({words}, {salt_of(buffer)})" for buffer in rounded]
+
+    def load(self, buffer: str) -> str:
+        """Return the source of element i in the dtype of the arithmetic."""
+        return f"load_stored({buffer}, i)" if self._storage.is_converted(buffer) else f"{buffer}[i]"
+
+    def store(self, buffer: str) -> str:
+        """Return the source that stores what the rule gave for element i."""
+        if not self._storage.is_converted(buffer):
+            return f"{buffer}[i] = same_dtype(new_{buffer}, {buffer}[i])"
+        value = f"{buffer}, i, same_dtype(new_{buffer}, {PRELUDE_NUMBERS[0]})"
+        return f"store_stochastic({value}, flat_position, {buffer}_key)" if self.names else f"store_nearest({value})"
+
+
+def _own(sweep: Sweep) -> list[str]:
+    """Return the buffers whose addresses a pass's table has, in order."""
+    return [buffer for buffer in sweep.buffers if buffer != "g"]
+
+
+def _pointers(sweep: Sweep, storage: Storage) -> list[str]:
+    return [
+        f"{buffer} = {buffer}_at(table[{place}] + start * {storage.of(buffer).itemsize})"
+        for place, buffer in enumerate(_own(sweep))
+    ]
+
+
+def _fetches(sweep: Sweep, storage: Storage) -> str:
+    """Return loops that fetch the lines of a later group, one for the buffers of each size of elements."""
+    by_size: dict[int, list[str]] = {}
+    for buffer in sweep.buffers:
+        by_size.setdefault(storage.of(buffer).itemsize, []).append(f"                prefetch({buffer}, place)")
+    ahead = AHEAD // storage.arithmetic.itemsize
+    return "".join(
+        _FETCHES.format(ahead=ahead, group=GROUP, line=LINE // size, fetches="\n".join(lines))
+        for size, lines in by_size.items()
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from ...rules import Sweep
 from ..network import NetworkSpec
 from ..protocol import Array
 from ..staged import Frames, StagedTrainer, StagedUpdate
+from ..storage import Storage
 from .arrays import address
 from .engine import moment_part
 from .network import NumbaTrainer
@@ -23,9 +23,7 @@ from .stages import Plan, SpanAt, StageAt
 __all__ = ["make_staged_trainer"]
 
 
-def make_staged_trainer(
-    network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int
-) -> StagedTrainer:
+def make_staged_trainer(network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int) -> StagedTrainer:
     """Return what takes steps of the network by the update, compiled.
 
     Raises
@@ -33,15 +31,16 @@ def make_staged_trainer(
     NumbaError
         A stage or a number does not compile.
     """
-    return _StagedTrainer(network, update, np.dtype(dtype), threads)
+    return _StagedTrainer(network, update, storage, threads)
 
 
 class _StagedTrainer:
     """The tables of one update, and a trainer of one network that runs it."""
 
-    def __init__(self, network: NetworkSpec, update: StagedUpdate, dtype: np.dtype[Any], threads: int) -> None:
+    def __init__(self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int) -> None:
+        dtype = storage.arithmetic
         self._frames = Frames(update)
-        self._stages = [_Stage(update, number, sweep, dtype) for number, sweep in enumerate(update.sweeps)]
+        self._stages = [_Stage(update, number, sweep, storage) for number, sweep in enumerate(update.sweeps)]
         self._spans = np.array(
             [
                 (span.group, sum(update.chunks[:number]), update.chunks[number])
@@ -103,26 +102,27 @@ class _StagedTrainer:
 class _Stage:
     """The arrays of one stage."""
 
-    def __init__(self, update: StagedUpdate, number: int, sweep: Sweep, dtype: np.dtype[Any]) -> None:
+    def __init__(self, update: StagedUpdate, number: int, sweep: Sweep, storage: Storage) -> None:
         frame, spans = update.frame, len(update.spans)
-        self._code = compiled_pass(sweep, dtype)
+        self._code = compiled_pass(sweep, storage)
         self._offsets = [span.offset for span in update.spans]
         named = ("p", *update.states)
         self._own = [named.index(name) for name in sweep.buffers if name != "g"]
-        self._number_places = np.array(frame.numbers_of(update.rule, number), np.int64)
+        places = frame.numbers_of(update.rule, number, with_key=storage.is_random)
+        self._number_places = np.array(places, np.int64)
         self._sum_places = np.array([frame.places[name] for name in sweep.sums], np.int64)
-        self._numbers = np.zeros((spans, self._number_places.size), dtype)
+        self._numbers = np.zeros((spans, self._number_places.size), storage.arithmetic)
         self._lanes = np.zeros((sum(update.chunks), self._sum_places.size, LANES))
 
     def bind(self, buffers: Sequence[Array], row: NDArray[np.int64]) -> None:
         """Have the row of the table describe the stage over these buffers."""
         own = [buffers[place] for place in self._own]
-        starts = [[address(buffer) + offset * buffer.itemsize for buffer in own] for offset in self._offsets]
+        starts = [[*(address(buffer) + offset * buffer.itemsize for buffer in own), offset] for offset in self._offsets]
         self._buffers = np.array(starts, np.int64)
         values = {
             StageAt.CODE: self._code.address,
             StageAt.BUFFERS: address(self._buffers),
-            StageAt.BUFFER_COUNT: len(own),
+            StageAt.BUFFER_COUNT: len(own) + 1,
             StageAt.NUMBERS: address(self._numbers),
             StageAt.NUMBER_PLACES: address(self._number_places),
             StageAt.NUMBER_COUNT: self._number_places.size,

@@ -42,7 +42,10 @@ class Plan(IntEnum):
 
 
 class StageAt(IntEnum):
-    """Places in the table of one stage: a row of `BUFFERS` and of `NUMBERS` for each span, `LANES` for each chunk."""
+    """Places in the table of one stage: a row of `BUFFERS` and of `NUMBERS` for each span, `LANES` for each chunk.
+
+    A row of `BUFFERS`, of `BUFFER_COUNT`, has their addresses and the position of their first element.
+    """
 
     CODE = 0
     BUFFERS = auto()
