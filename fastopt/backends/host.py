@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import chain
 from operator import itemgetter
@@ -24,8 +23,6 @@ __all__ = ["HostDevice", "evaluate", "picker"]
 Array = NDArray[Any]
 Put = Callable[[Sequence[float]], None]
 
-_NOTHING = nullcontext()
-
 
 class HostDevice:
     """The host's memory; see :class:`~fastopt.backends.protocol.Device`."""
@@ -34,6 +31,7 @@ class HostDevice:
     take = staticmethod(check_buffer)
     zeros = staticmethod(aligned_zeros)
     check_disjoint = staticmethod(check_disjoint)
+    launching = None
 
     def clear(self, buffer: Array) -> None:
         """Set a buffer to zero."""
@@ -69,10 +67,6 @@ class HostDevice:
                 matrix[...] = stage.function(matrix.astype(arithmetic, copy=False), matmul, **numbers)
 
         return run
-
-    def launching(self, gradients: Array) -> AbstractContextManager[object]:
-        """Return a context that does nothing: what runs on the host asks for no stream."""
-        return _NOTHING
 
     def capture(self, function: Callable[[], object], gradients: Array) -> Callable[[], None]:
         """Return what calls the function."""

@@ -131,8 +131,9 @@ class Device(Protocol):
     ) -> Callable[[Mapping[str, Any]], None]:
         """Return what replaces a buffer of that shape by what a matrix stage gives, called with the stage's numbers."""
 
-    def launching(self, gradients: Any) -> AbstractContextManager[object]:
-        """Return the context in which the stages of a step over these gradients run one after the other."""
+    @property
+    def launching(self) -> Callable[[Any], AbstractContextManager[object]] | None:
+        """What gives the context in which the stages of a step over these gradients run; None for no context."""
 
     def capture(self, function: Callable[[], object], gradients: Any) -> Callable[[], None]:
         """Return what runs all that the function launches in one go, where passes over these gradients run then."""

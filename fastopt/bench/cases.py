@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends import storage_of
 from ..rules import Rule
 from ..runs.settings import find_rule
 
@@ -93,6 +94,8 @@ class StepCase:
         Threads that a contender may use.
     kind
         One of :data:`KINDS`.
+    states
+        Dtype of the states; that of the parameters when None.
     """
 
     rule: str
@@ -100,6 +103,7 @@ class StepCase:
     size: int
     threads: int = 1
     kind: str = "step"
+    states: str | None = None
 
     @property
     def max_norm(self) -> float | None:
@@ -194,7 +198,7 @@ def timed_together(case: StepCase, threads: int) -> list[StepCase]:
     Examples
     --------
     >>> timed_together(StepCase("adam", "float32", 1000, threads=1, kind="threads"), threads=2)[1]
-    StepCase(rule='adam', dtype='float32', size=1000, threads=2, kind='step')
+    StepCase(rule='adam', dtype='float32', size=1000, threads=2, kind='step', states=None)
     """
     compared = case.kind in ("denormal", "threads")
     return [case, replace(case, threads=threads, kind="step")] if compared else [case]
@@ -209,18 +213,24 @@ def bytes_moved(case: StepCase, rule: Rule) -> int:
     >>> bytes_moved(StepCase("adam", "float32", 1000), RULES["adam"])
     28000
     """
-    words = rule.words_per_parameter() + (case.kind == "clip")
-    return words * np.dtype(case.dtype).itemsize * case.size
+    dtype = np.dtype(case.dtype)
+    moved = storage_of(dtype, case.states, "nearest").bytes_per_parameter(rule)
+    return (moved + (case.kind == "clip") * dtype.itemsize) * case.size
 
 
 def plan_steps(
-    rules: Iterable[str], dtypes: Iterable[str], sizes: Sequence[int], threads: int, kinds: Iterable[str]
+    rules: Iterable[str],
+    dtypes: Iterable[str],
+    sizes: Sequence[int],
+    threads: int,
+    kinds: Iterable[str],
+    states: str | None = None,
 ) -> list[StepCase]:
     """Return the cases of each kind, in the order of :data:`KINDS`."""
     chosen = set(kinds)
     pairs = list(product(rules, dtypes))
     return [
-        StepCase(rule, dtype, size, 1 if kind == "threads" else threads, kind)
+        StepCase(rule, dtype, size, 1 if kind == "threads" else threads, kind, states)
         for kind in KINDS
         if kind in chosen
         for rule, dtype in pairs

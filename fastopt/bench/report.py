@@ -52,7 +52,8 @@ def _step_tables(results: Results) -> list[str]:
 
 
 def _heading_of(case: Any) -> tuple[str, ...]:
-    return case["kind"], case["rule"], case["dtype"], str(case["threads"])
+    states = f" with states of {case['states']}" if case.get("states") else ""
+    return case["kind"], case["rule"], f"{case['dtype']}{states}", str(case["threads"])
 
 
 def _step_table(kind: tuple[str, ...], cases: list[list[Row]]) -> str:

@@ -20,6 +20,7 @@ from .cases import GpuCase, StepCase, TrainCase, start_block, start_buffers, sta
 from .contenders.base import DeviceStepper, Stepper
 
 __all__ = [
+    "BFLOAT16_TOLERANCE",
     "LOSS_TOLERANCE",
     "STEP_TOLERANCE",
     "check_steps",
@@ -34,6 +35,9 @@ Array = NDArray[Any]
 
 STEP_TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
 """Largest error of a parameter, as a share of the largest change. Rounding gives a hundredth of it."""
+
+BFLOAT16_TOLERANCE = 5e-2
+"""The same where states are bfloat16. Rounding gives a tenth of it."""
 
 LOSS_TOLERANCE = 0.01
 """Largest error of the loss, as a share of how far the reference's has moved."""

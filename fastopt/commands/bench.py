@@ -70,6 +70,9 @@ def _add_step(suites: Any) -> None:
     )
     parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help="default float32; or float64")
     parser.add_argument(
+        "--states", choices=("bfloat16",), help="dtype of the states; then without peers, who have no such states"
+    )
+    parser.add_argument(
         "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7 (GPU: 1e9)"
     )
     parser.add_argument(
@@ -153,8 +156,10 @@ def _step(arguments: argparse.Namespace) -> int:
         sizes,
         threads,
         _kinds(arguments, cases.KINDS),
+        arguments.states,
     )
-    peers = contenders.choose_peers(arguments.peers, contenders.peers(["cpu"]))
+    given = ["none"] if arguments.states else arguments.peers
+    peers = contenders.choose_peers(given, contenders.peers(["cpu"]))
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
     effort = Effort(seconds=0.1, rounds=3, most_rounds=3) if arguments.quick else Effort()
     return _finish(suites.run_steps(_new(arguments, threads), plan, names, effort), arguments)
@@ -165,6 +170,8 @@ def _gpu(arguments: argparse.Namespace) -> int:
     from ..bench.gpu.plan import SIZES, plan_gpu
     from ..bench.rounds import Effort
 
+    if arguments.states is not None:
+        raise ValueError(f"--states: got {arguments.states}, expected none with --backend cuda")
     if arguments.backend != ["cuda"]:
         raise ValueError(
             f"--backend: got {' '.join(arguments.backend)}, expected only cuda; measure the CPU in another run"

@@ -82,6 +82,7 @@ class StagedStep:
 
     def __init__(self, spans: Spans) -> None:
         self._spans, self._device = spans, spans.device
+        self._launching = spans.device.launching
         groups = {span.group: span.rule for span in spans.list}
         order = {group: number for number, group in enumerate(groups)}
         # at the learning rate's own value: a call for the names only
@@ -129,15 +130,20 @@ class StagedStep:
 
     def launch(self, zero_grad: bool, skip_nonfinite: bool = False) -> bool:
         """Take the step; return False, and leave everything as it was, where the gradient is not finite."""
+        if self._launching is None:
+            return self._run(zero_grad, skip_nonfinite)
+        with self._launching(self._spans.buffer):
+            return self._run(zero_grad, skip_nonfinite)
+
+    def _run(self, zero_grad: bool, skip_nonfinite: bool) -> bool:
         numbers = self._numbers
-        with self._device.launching(self._spans.buffer):
-            numbers.compute(0)
-            for place, runs in enumerate(self._stages):
-                for run in runs:
-                    run(zero_grad)
-                numbers.compute(place + 1)
-                if place == 0 and skip_nonfinite and not all(map(math.isfinite, numbers.read(self._plan.norms))):
-                    return False
+        numbers.compute(0)
+        for place, runs in enumerate(self._stages):
+            for run in runs:
+                run(zero_grad)
+            numbers.compute(place + 1)
+            if place == 0 and skip_nonfinite and not all(map(math.isfinite, numbers.read(self._plan.norms))):
+                return False
         return True
 
     def save_memory(self) -> None:

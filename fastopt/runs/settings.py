@@ -13,7 +13,7 @@ from typing import Any
 
 from .._errors import unknown_name
 from .._user_file import is_in_file
-from ..backends import BACKENDS
+from ..backends import BACKENDS, ROUNDINGS
 from ..buffers import DTYPES
 from ..data import Dataset
 from ..nn import ACTIVATIONS, INITIALISERS, LOSSES
@@ -114,6 +114,19 @@ class Settings:
         None, "optimizer", _LIMIT, "limit the norm of the gradient of each weight matrix and each bias vector"
     )
     skip_nonfinite: bool = setting(False, "optimizer", Flag(), "skip steps whose gradient contains NaN or Inf")
+    states: str | None = setting(
+        None,
+        "optimizer",
+        Choice("dtype of states", ("bfloat16",)),
+        "dtype of the states; bfloat16 halves their memory",
+        default_text="that of --dtype",
+    )
+    rounding: str = setting(
+        "nearest",
+        "optimizer",
+        Choice("rounding", ROUNDINGS),
+        "how states of bfloat16 are rounded; stochastic keeps small changes on average",
+    )
     backend: str | None = setting(
         None,
         "optimizer",
@@ -187,6 +200,9 @@ class Settings:
         return model.make_optimizer(
             find_rule(self.rule)(**self.hyper),
             groups={} if self.bias_decay else {"bias": {"weight_decay": 0.0}},
+            states=self.states,
+            rounding=self.rounding,
+            seed=self.seed,
             backend=self.backend,
             threads=threads,
             clip_value=self.clip_value,

@@ -165,7 +165,7 @@ class MLP(Network):
         with Waiting(PREPARING, disable=not progress):
             training = Training(
                 self,
-                self.make_optimizer(rule, **optimizer),
+                self.make_optimizer(rule, seed=seed, **optimizer),
                 self._dataset("x", x, y),
                 test=None if test is None else self._dataset("test", *test),
                 epochs=epochs,

@@ -25,7 +25,9 @@ class Stepper(base.Stepper):
         if roof:
             rule = roof_rule(rule)
         self._p, self._g = p, g
-        self._optimizer = Optimizer(p, rule, backend=backend, threads=case.threads, max_norm=case.max_norm)
+        self._optimizer = Optimizer(
+            p, rule, backend=backend, threads=case.threads, max_norm=case.max_norm, states=case.states
+        )
 
     def step(self) -> None:
         self._optimizer.step(self._g)
