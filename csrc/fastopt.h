@@ -152,6 +152,8 @@ int fastopt_train_f64(const fastopt_network *network, const fastopt_rule *rule, 
 
 /* Training steps by a rule of several passes, or by one whose gradient's norm is limited. A step overwrites `gradients`, then
  * runs the passes, its stages, over spans: slices of the buffers. In between, it computes the numbers that the passes take.
+ * With `by_layer`, it does this after the gradient of each layer, for the spans that begin in it: where `numbers` computes
+ * those of one span from nothing of another. Spans are in the order of their offsets then.
  *
  * A span has a frame of `frame_size` numbers, all frames lying one after the other. The last `given_size` of a frame are
  * copied from `given` at the start of a step, which has them for each step and group in turn; the others are sums of stages
@@ -182,7 +184,7 @@ typedef struct {
     double *frames;
     const double *given;
     size_t frame_size, given_size;
-    int storage;
+    int storage, by_layer;
 } fastopt_stages;
 
 /* `workspace` holds fastopt_train_workspace and then fastopt_stages_workspace bytes. The rest is as for fastopt_train. */

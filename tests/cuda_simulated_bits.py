@@ -1,4 +1,4 @@
-"""The comparison of bits in the simulator; `test_cuda_peers.py` runs this."""
+"""The comparison of bits in the simulator; `simulated.py` runs this."""
 
 import json
 

@@ -19,6 +19,7 @@ FILES = (
     "cuda_mlp_simulation.py",
     "cuda_simulated_bench.py",
     "cuda_simulated_bfloat16.py",
+    "cuda_simulated_bits.py",
     "cuda_simulated_dlpack.py",
     "cuda_simulated_graphs.py",
     "cuda_simulation.py",

@@ -52,7 +52,7 @@ def assembly(name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CFunc, "enable_caching", lambda function: None)
-        function = compiled_pass.__wrapped__(SWEEPS[name], np.dtype("float32"))
+        function = compiled_pass.__wrapped__(SWEEPS[name], plain(np.dtype("float32")))
     return function._library.get_asm_str()
 
 
@@ -126,7 +126,7 @@ def name_of_pass(name, dtype="float32", **changed):
         patch.setattr(module, "part", lambda function, *signature: function.__name__)
         for which, value in changed.items():
             patch.setattr(module, which, value)
-        return module.compiled_pass.__wrapped__(SWEEPS[name], np.dtype(dtype))
+        return module.compiled_pass.__wrapped__(SWEEPS[name], plain(np.dtype(dtype)))
 
 
 def test_the_name_of_a_pass_changes_with_its_rule_dtype_loop_and_helpers():
@@ -150,7 +150,7 @@ def test_the_helpers_of_a_pass_are_all_in_its_digest():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "part", lambda function, *signature: spaces.append(function.__globals__))
         patch.setattr(module, "digest_of", lambda *modules: asked.extend(modules) or "")
-        module.compiled_pass.__wrapped__(SWEEPS["sgd"], np.dtype("float32"))
+        module.compiled_pass.__wrapped__(SWEEPS["sgd"], plain(np.dtype("float32")))
     helpers = [value for name, value in spaces[0].items() if name in vars(module) and hasattr(value, "__module__")]
     assert helpers
     assert {module.__name__, *(helper.__module__ for helper in helpers)} <= set(asked)

@@ -3,7 +3,6 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 
 import cuda_ptx
 import pytest
@@ -153,10 +152,3 @@ def test_the_command_in_the_simulator(tmp_path):
     assert {"cuda-c", "torch-gpu-fused", "torch-gpu-foreach", "torch-gpu-compile"} == set(results.missing)
     rows = {row.contender: row for row in results.rows}
     assert all(rows[f"elements-{count}"].figures["error"] < 1e-3 for count in (1, 2, 4, 8))
-
-
-@needs_compiler
-def test_bits_in_the_simulator():
-    here = Path(__file__).parent
-    done = simulated("-m", "pytest", "-q", "-p", "no:cacheprovider", str(here / "cuda_simulated_bits.py"), cwd=here)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -238,7 +238,7 @@ def test_the_c_library_has_the_numbers_of_all_built_in_rules_of_sweeps():
     for built_in in RULES.values():
         if not any(isinstance(stage, MatrixStage) for stage in built_in.stages):
             for one in (built_in, with_limits(built_in), with_limits(built_in(lr=0.5))):
-                assert numbers_function(StagedUpdate(one, (), (SpanSpec(0, 1, 0),))) is not None
+                assert numbers_function(StagedUpdate(one, (), (SpanSpec(0, 1, 0),), by_layer=False)) is not None
 
 
 @pytest.mark.parametrize("backend", COMPILED)

@@ -95,6 +95,7 @@ class CStagedTrainer:
                 "frame_size": update.frame.size,
                 "given_size": len(update.frame.given),
                 "storage": storage_code(storage),
+                "by_layer": update.by_layer,
             },
         )
         self._bytes = getattr(lib, f"fastopt_stages_workspace_{suffix}")(self._stages)

@@ -1,6 +1,7 @@
 """What a backend has to know of a rule of several sweeps to update by it within a training step.
 
-A step computes the whole gradient, then runs the stages over spans, and computes the numbers that they take in between.
+A step computes the gradient of all layers, or of one, then runs the stages over spans, and computes the numbers that
+they take in between.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from .._constants import CHUNK, chunk_count
 from ..rules import Rule, Sweep
 from ..rules.frame import Frame, frame_of
+from .network import NetworkSpec
 
 __all__ = ["Frames", "Piece", "SpanSpec", "StagedTrainer", "StagedUpdate"]
 
@@ -56,11 +59,15 @@ class StagedUpdate:
         Names of the buffers of a training, after the parameters.
     spans
         In the order of the sums over all of them.
+    by_layer
+        Whether each layer's spans can be updated as soon as its gradient is there: they lie in it, and no number
+        depends on the spans of other layers.
     """
 
     rule: Rule
     states: tuple[str, ...]
     spans: tuple[SpanSpec, ...]
+    by_layer: bool
 
     @cached_property
     def frame(self) -> Frame:
@@ -76,6 +83,14 @@ class StagedUpdate:
     def chunks(self) -> list[int]:
         """The number of chunks of each span."""
         return [chunk_count(span.size) for span in self.spans]
+
+    def rounds(self, network: NetworkSpec) -> list[range]:
+        """Return the numbers of the spans that are updated after each layer's gradient, or after the whole one."""
+        if not self.by_layer:
+            return [range(len(self.spans))]
+        starts = [layer.offset for layer in network.layers]
+        first = [sum(span.offset < start for span in self.spans) for start in (*starts, network.size)]
+        return [range(*pair) for pair in pairwise(first)]
 
     def pieces(self) -> list[Piece]:
         """Return the chunks of all spans."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..backends import SpanSpec, StagedUpdate, key_of
 from ..optim import Group, Optimizer
-from ..rules import Sweep
+from ..rules import TOTAL, Sweep
 from ..rules.frame import GIVEN
 
 __all__ = ["StagedNumbers", "staged_update"]
@@ -33,7 +33,10 @@ def staged_update(optimizer: Optimizer) -> StagedUpdate | None:
     if not same or not sweeps_only or optimizer.skip_nonfinite or optimizer.zero_grad:
         return None
     specs = (SpanSpec(span.where.start, span.size, groups.index(span.group)) for span in spans)
-    return StagedUpdate(rule, tuple(optimizer.state), tuple(specs))
+    totals = any(name.startswith(TOTAL) for number in rule.numbers for name in number.parameters)
+    return StagedUpdate(
+        rule, tuple(optimizer.state), tuple(specs), by_layer=len(spans) == len(optimizer.layout) and not totals
+    )
 
 
 class StagedNumbers:

@@ -66,7 +66,7 @@ def moment_part(dtype: np.dtype[Any]) -> Any:
     """Return the compiled part that computes numbers between stages; it has to be kept as the others."""
     n, real = types.int64, types.CPointer(from_dtype(dtype))
     doubles = types.CPointer(types.float64)
-    return part(moment_range, types.CPointer(n), n, doubles, doubles, real, digest=_digest())
+    return part(moment_range, types.CPointer(n), n, n, n, doubles, doubles, real, digest=_digest())
 
 
 @inlined

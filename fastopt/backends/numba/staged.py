@@ -18,7 +18,7 @@ from .engine import moment_part
 from .network import NumbaTrainer
 from .numbers import compiled_numbers
 from .rule import compiled_pass
-from .stages import Plan, SpanAt, StageAt
+from .stages import Plan, RoundAt, SpanAt, StageAt
 
 __all__ = ["make_staged_trainer"]
 
@@ -50,6 +50,8 @@ class _StagedTrainer:
         )
         assert self._spans.shape[1] == SpanAt.SIZE
         self._pieces = np.array(update.pieces(), np.int64)
+        self._rounds = np.array([_round(update, numbers) for numbers in update.rounds(network)], np.int64)
+        assert self._rounds.shape[1] == RoundAt.SIZE
         self._codes = (moment_part(dtype), compiled_numbers(update.rule, update.frame))
         self._rows = np.zeros((len(self._stages), StageAt.SIZE), np.int64)
         self._bound: tuple[Array, ...] = ()
@@ -59,9 +61,9 @@ class _StagedTrainer:
             Plan.STAGES: address(self._rows),
             Plan.SPANS: address(self._spans),
             Plan.PIECES: address(self._pieces),
-            Plan.PIECE_COUNT: len(self._pieces),
+            Plan.ROUNDS: address(self._rounds),
+            Plan.ROUND_COUNT: len(self._rounds),
             Plan.STAGE_COUNT: len(self._stages),
-            Plan.SPAN_COUNT: len(update.spans),
             Plan.MOMENTS: len(self._stages) + ends_with_numbers,
             Plan.FRAMES: address(self._frames.values),
             Plan.FRAME_SIZE: update.frame.size,
@@ -97,6 +99,13 @@ class _StagedTrainer:
         result = self._trainer(buffers, gradients, inputs, targets, rows, batch, None, loss)
         self._frames.take_memory(memory)
         return result
+
+
+def _round(update: StagedUpdate, numbers: range) -> tuple[int, ...]:
+    """Return the row of a round's table."""
+    chunks = update.chunks
+    first, last = numbers.start, numbers.stop
+    return first, last - first, sum(chunks[:first]), sum(chunks[first:last])
 
 
 class _Stage:

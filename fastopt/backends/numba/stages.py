@@ -1,4 +1,4 @@
-"""The stages of an update after the backward pass of a step: sweeps over pieces of spans, and the numbers in between.
+"""The stages of an update after the gradient of a step or of a layer: sweeps over pieces of spans, numbers in between.
 
 A rule's sweeps and its numbers are addresses of machine code in a table, so that this is compiled once.
 """
@@ -14,22 +14,23 @@ from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .memory import as_dtype_of, call_part, pointer_at, shifted, whole
 from .team import finish_item, next_item
 
-__all__ = ["Plan", "SpanAt", "StageAt", "moment_range", "update_in_stages"]
+__all__ = ["Plan", "RoundAt", "SpanAt", "StageAt", "moment_range", "update_in_stages"]
 
 
 class Plan(IntEnum):
     """Places in the table of an update: addresses, and numbers of things.
 
     `GIVEN` is what is given for the first step of a call, a row for each group. `MOMENTS` counts the moments at which
-    numbers are computed: one before each stage, and one more where something is computed after the last.
+    numbers are computed: one before each stage, and one more where something is computed after the last. `ROUNDS` has
+    a row of :class:`RoundAt` for each layer, or one for all of them.
     """
 
     STAGES = 0
     SPANS = auto()
     PIECES = auto()
-    PIECE_COUNT = auto()
+    ROUNDS = auto()
+    ROUND_COUNT = auto()
     STAGE_COUNT = auto()
-    SPAN_COUNT = auto()
     MOMENTS = auto()
     FRAMES = auto()
     FRAME_SIZE = auto()
@@ -68,6 +69,16 @@ class SpanAt(IntEnum):
     SIZE = auto()
 
 
+class RoundAt(IntEnum):
+    """Places in the table of one round of updates: the spans that are updated together, and their pieces."""
+
+    FIRST_SPAN = 0
+    SPANS = auto()
+    FIRST_PIECE = auto()
+    PIECES = auto()
+    SIZE = auto()
+
+
 PIECE_SIZE = 5
 """Numbers of a :class:`~fastopt.backends.staged.Piece`."""
 
@@ -83,21 +94,21 @@ def _span(plan: Any, number: Any) -> Any:
 
 
 @inlined
-def _put_given(plan: Any, given: Any, frames: Any) -> None:
-    """Copy what is given for the step to the end of each span's frame."""
+def _put_given(plan: Any, first: Any, last: Any, given: Any, frames: Any) -> None:
+    """Copy what is given for the step to the end of the frames of some spans."""
     size, count = plan[Plan.FRAME_SIZE], plan[Plan.GIVEN_SIZE]
-    for number in range(plan[Plan.SPAN_COUNT]):
+    for number in range(first, last):
         group = _span(plan, number)[SpanAt.GROUP]
         for k in range(count):
             frames[(number + 1) * size - count + k] = given[group * count + k]
 
 
 @inlined
-def _add_chunks(plan: Any, stage: Any, frames: Any) -> None:
-    """Add the sums of the chunks in order, for each span."""
+def _add_chunks(plan: Any, first_span: Any, last_span: Any, stage: Any, frames: Any) -> None:
+    """Add the sums of the chunks in order, for some spans."""
     places, terms = whole(stage[StageAt.SUM_PLACES]), stage[StageAt.SUM_COUNT]
     lanes = pointer_at(stage[StageAt.LANES], frames)
-    for number in range(plan[Plan.SPAN_COUNT]):
+    for number in range(first_span, last_span):
         span = _span(plan, number)
         first = span[SpanAt.FIRST_CHUNK]
         for term in range(terms):
@@ -108,18 +119,18 @@ def _add_chunks(plan: Any, stage: Any, frames: Any) -> None:
 
 
 @inlined
-def _put_numbers(plan: Any, stage: Any, frames: Any, like: Any) -> None:
-    """Write the numbers that the stage takes, in the dtype of the buffers, for each span."""
+def _put_numbers(plan: Any, first: Any, last: Any, stage: Any, frames: Any, like: Any) -> None:
+    """Write the numbers that the stage takes, in the dtype of the buffers, for some spans."""
     places, count = whole(stage[StageAt.NUMBER_PLACES]), stage[StageAt.NUMBER_COUNT]
     numbers = pointer_at(stage[StageAt.NUMBERS], like)
-    for number in range(plan[Plan.SPAN_COUNT]):
+    for number in range(first, last):
         frame = shifted(frames, number * plan[Plan.FRAME_SIZE])
         for k in range(count):
             numbers[number * count + k] = as_dtype_of(numbers, frame[places[k]])
 
 
-def moment_range(plan, moment, given, frames, like):  # type: ignore[no-untyped-def]
-    """Compute the numbers of a moment of all spans.
+def moment_range(plan, moment, first, last, given, frames, like):  # type: ignore[no-untyped-def]
+    """Compute the numbers of a moment of some spans.
 
     Parameters
     ----------
@@ -127,6 +138,8 @@ def moment_range(plan, moment, given, frames, like):  # type: ignore[no-untyped-
         The table.
     moment
         0 before the first stage, k after the k-th.
+    first, last
+        The first span, and the one after the last.
     given
         What is given for the step.
     frames
@@ -135,13 +148,14 @@ def moment_range(plan, moment, given, frames, like):  # type: ignore[no-untyped-
         A pointer to numbers of the buffers' dtype.
     """
     if moment == 0:
-        _put_given(plan, given, frames)
+        _put_given(plan, first, last, given, frames)
     else:
-        _add_chunks(plan, _stage(plan, moment - 1), frames)
+        _add_chunks(plan, first, last, _stage(plan, moment - 1), frames)
     if plan[Plan.RUN_NUMBERS]:
-        call_part(plan[Plan.RUN_NUMBERS], moment, plan[Plan.FRAMES], plan[Plan.FRAME_SIZE], plan[Plan.SPAN_COUNT])
+        size = plan[Plan.FRAME_SIZE]
+        call_part(plan[Plan.RUN_NUMBERS], moment, plan[Plan.FRAMES] + 8 * first * size, size, last - first)
     if moment < plan[Plan.STAGE_COUNT]:
-        _put_numbers(plan, _stage(plan, moment), frames, like)
+        _put_numbers(plan, first, last, _stage(plan, moment), frames, like)
 
 
 @inlined
@@ -157,15 +171,18 @@ def _piece_item(item: Any, plan: Any, number: Any, gradients: Any, itemsize: Any
 
 
 @inlined
-def update_in_stages(address, step, gradients, itemsize, sync, thread, threads, phase, done, saved):  # type: ignore[no-untyped-def]
-    """Do one thread's share of the update of a step; return the counts of phases and of items done.
+def update_in_stages(address, number, step, gradients, itemsize, sync, thread, threads, phase, done, saved):  # type: ignore[no-untyped-def]
+    """Do one thread's share of a round of updates; return the counts of phases and of items done.
 
     Numbers are computed by whichever thread comes first, with the floating-point mode of the host, `saved`.
     """
     plan = whole(address)
+    spans = whole(plan[Plan.ROUNDS] + 8 * RoundAt.SIZE * number)
+    first = spans[RoundAt.FIRST_SPAN]
+    last, first_piece = first + spans[RoundAt.SPANS], spans[RoundAt.FIRST_PIECE]
     given = plan[Plan.GIVEN] + 8 * step * plan[Plan.GROUPS] * plan[Plan.GIVEN_SIZE]
     for k in range(plan[Plan.STAGE_COUNT] + plan[Plan.MOMENTS]):
-        items = plan[Plan.PIECE_COUNT] if k % 2 else 1
+        items = spans[RoundAt.PIECES] if k % 2 else 1
         phase += 1
         done += items
         while True:
@@ -173,10 +190,10 @@ def update_in_stages(address, step, gradients, itemsize, sync, thread, threads, 
             if item < 0:
                 break
             if k % 2:
-                _piece_item(item, plan, k // 2, gradients, itemsize)
+                _piece_item(first_piece + item, plan, k // 2, gradients, itemsize)
             else:
                 end_flush_to_zero(saved)
-                call_part(plan[Plan.RUN_MOMENT], address, k // 2, given, plan[Plan.FRAMES], gradients)
+                call_part(plan[Plan.RUN_MOMENT], address, k // 2, first, last, given, plan[Plan.FRAMES], gradients)
                 begin_flush_to_zero()
             finish_item(sync, threads)
     return phase, done

@@ -13,7 +13,7 @@ from ..._constants import FEW_ROWS, MOST_ROWS, PARTS, PARTS_FROM, PARTS_TO
 from .decorators import inlined
 from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .memory import call_part, whole
-from .stages import update_in_stages
+from .stages import Plan, update_in_stages
 from .team import finish_item, next_item
 
 __all__ = ["LARGE_TILE", "Call", "Of", "most_part_rows", "work"]
@@ -315,7 +315,9 @@ def work(table: Any, thread: Any) -> None:
     threads, depth, itemsize = call[Call.THREADS], call[Call.DEPTH], call[Call.ITEM_SIZE]
     total, batch, panel = call[Call.COUNT], call[Call.BATCH], call[Call.PANEL]
     phase, done, start, step = 0, 0, 0, 0
-    plan, gradients = call[Call.PLAN], call[Call.GRADIENTS]
+    plan, gradients, rounds = call[Call.PLAN], call[Call.GRADIENTS], 0
+    if plan:
+        rounds = whole(plan)[Plan.ROUND_COUNT]
     coefficients = call[Call.COEFFICIENTS]
     while start < total:
         rows = min(batch, total - start)
@@ -346,8 +348,11 @@ def work(table: Any, thread: Any) -> None:
                 else:
                     _backward_item(item, call, layer, below, inputs, places, rows, height, coefficients, thread)
                 finish_item(sync, threads)
-        if plan:
-            phase, done = update_in_stages(plan, step, gradients, itemsize, sync, thread, threads, phase, done, saved)
+            if stage == BACKWARD and (rounds == depth or (rounds == 1 and index == 0)):
+                number = index if rounds == depth else 0
+                phase, done = update_in_stages(
+                    plan, number, step, gradients, itemsize, sync, thread, threads, phase, done, saved
+                )
         start += rows
         step += 1
         coefficients += 2 * itemsize * call[Call.COEFFICIENT_COUNT]
