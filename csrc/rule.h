@@ -16,7 +16,7 @@ enum { BLOCK = 2048 };
 
 /* A pass fetches what it needs so many bytes later, a group of elements at a time: each page of each stream is new to the
  * processor's own prefetching, and the square roots leave it no room to wait. */
-enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64 };
+enum { PASS_AHEAD = 2048, GROUP = 64, LINE = 64, ROWS = 4 };
 #define PREFETCH(address) __builtin_prefetch(address)
 
 /* Vector widths: each is chosen by function pointers when the program runs, since one binary serves every processor of the

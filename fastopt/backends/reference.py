@@ -56,9 +56,9 @@ class ReferenceBackend:
                 values = {name: buffer.astype(np.float64) for name, buffer in named.items()}
                 grad_scale, clip_value, weight_decay, decay_factor, *own = numbers
                 given, key = dict(zip(sweep.numbers, own, strict=False)), own[len(sweep.numbers) :]
-                if "g" in values:
+                if sweep.has_prelude and "g" in values:
                     values["g"] = scaled(values["g"], grad_scale=grad_scale, clip_value=clip_value)
-                if "p" in values:
+                if sweep.has_prelude and "p" in values:
                     decay = {"weight_decay": weight_decay, "decay_factor": decay_factor}
                     p, g = decayed(values["p"], values.get("g", 0.0), **decay)
                     values |= {"p": p} | ({"g": g} if "g" in values else {})

@@ -44,7 +44,7 @@ def element_source(
     """Return a function that does what :mod:`~fastopt.rules.prelude` says, calls the rule, and stores its results.
 
     It calls `scaled`, `decayed`, `rule`, `same_dtype`, `fma` and `float64` of the namespace that it is run in. With
-    sums it takes `lanes`, where element i adds its terms to the i-th of that many places for each of them.
+    sums it takes `lanes`, with that many places for each of them, and `lane`, the place that element i adds to.
 
     Parameters
     ----------
@@ -54,15 +54,16 @@ def element_source(
         Names of further arguments, which these use.
     """
     own = tuple(f"number_{name}" for name in sweep.numbers)
-    has_g, has_p = "g" in sweep.buffers, "p" in sweep.buffers
-    values = {"p": "parameter", "g": "gradient", **{state: load(state) for state in sweep.states}}
+    has_g, has_p = (sweep.has_prelude and buffer in sweep.buffers for buffer in ("g", "p"))
+    values = {buffer: load(buffer) for buffer in sweep.buffers}
+    values |= {"p": "parameter", "g": "gradient"} if sweep.has_prelude else {}
     stores = [f"    {store(buffer)}" for buffer in sweep.writes]
     for k, total in enumerate(sweep.sums):
-        place = f"lanes[{k * lanes} + i]"
+        place = f"lanes[{k * lanes} + lane]"
         stores.append(f"    {place} = fma(float64(sum_{total}[0]), float64(sum_{total}[1]), {place})")
     return _ELEMENT.format(
         name=name,
-        arguments=", ".join((*sweep.buffers, "i", "numbers", *(("lanes",) if sweep.sums else ()), *more)),
+        arguments=", ".join((*sweep.buffers, "i", "numbers", *(("lanes", "lane") if sweep.sums else ()), *more)),
         unpack=", ".join((*PRELUDE_NUMBERS, *own)),
         prelude=(_SCALED.format(g=load("g")) if has_g else "")
         + (_DECAYED.format(p=load("p"), gradient="gradient" if has_g else load("p")) if has_p else ""),

@@ -5,6 +5,7 @@ A limit of 0 is none. A norm that is NaN stays NaN.
 """
 
 from copy import copy
+from dataclasses import replace
 from math import sqrt
 
 from .numbers import number_of
@@ -47,7 +48,7 @@ GRADIENT_FACTOR = gradient_factor.__name__
 GRADIENT_NORM = gradient_norm.__name__
 """The norm of a segment's gradient, before it is limited."""
 
-_MEASURE = sweep_of(measure_gradient.__name__, measure_gradient, ("gradient_squares",), ())
+_MEASURE = replace(sweep_of(measure_gradient.__name__, measure_gradient, ("gradient_squares",), ()), has_prelude=False)
 _NUMBERS = tuple(
     number_of("limits", function) for function in (gradient_norm, segment_factor, limited_squares, gradient_factor)
 )

@@ -35,6 +35,8 @@ class Sweep:
     sums
         Names of sums over the elements of a segment. The term of an element is a pair (a, b), which stands for the
         product a·b; it is added in float64, in an order that depends on the size of the segment only.
+    has_prelude
+        Whether it is given g and p after :mod:`.prelude`, or as they lie in memory.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Sweep:
     writes: tuple[str, ...]
     numbers: tuple[str, ...]
     sums: tuple[str, ...] = ()
+    has_prelude: bool = True
 
     @property
     def states(self) -> tuple[str, ...]:

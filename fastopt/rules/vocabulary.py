@@ -15,7 +15,8 @@ def fma(a: float, b: float, c: float) -> float:
 
 def clip(x: float, low: float, high: float) -> float:
     """Return x limited to [low, high]. NaN stays NaN."""
-    return high if x > high else low if x < low else x
+    x = low if x < low else x  # one bound after the other: two instructions of a SIMD loop, where nested they are five
+    return high if x > high else x
 
 
 def sign(x: float) -> float:

@@ -13,16 +13,17 @@ __all__ = ["built_in_sweeps", "constants_source", "is_built_in", "listing_source
 
 _HEADER = "/* Generated from the Python functions that it names; see fastopt/translate. */\n\n"
 _PART = """\
-INLINE void PART({name}_part)(size_t start, size_t size, TYPE_P *restrict p, const TYPE_P *restrict g,
+INLINE void PART({name}_part)(size_t start, size_t size, size_t rows, TYPE_P *restrict p, const TYPE_P *restrict g,
                               TYPE_S *const *states, const REAL *c, double *restrict lanes MORE)
 {{
 {declarations}
-    for (size_t i = start; i < start + size; ++i) {{
-        REAL {results};
+    for (size_t lane = 0; lane < size; ++lane)
+        for (size_t i = start + lane, row = 0; row < rows; ++row, i += GROUP) {{
+            REAL {results};
 {prelude}
-        NAMED({function})({arguments});
+            NAMED({function})({arguments});
 {stores}
-    }}
+        }}
     (void)p, (void)g, (void)states, (void)lanes;
     USE_MORE
 }}
@@ -96,7 +97,9 @@ def _count(sweep: Sweep) -> int:
 def _part(functions: Functions, sweep: Sweep) -> str:
     terms = [f"{name}_{side}" for name in sweep.sums for side in "ab"]
     results = [*sweep.writes, *terms]
-    values = {"p": "p_", "g": "g_", **{state: f"LOAD_S({state}, i)" for state in sweep.states}}
+    values = {buffer: _loaded(buffer) for buffer in sweep.buffers} | (
+        {"p": "p_", "g": "g_"} if sweep.has_prelude else {}
+    )
     places = {buffer: place for place, buffer in enumerate(("p", *sweep.states))}
     arguments = [values[buffer] for buffer in sweep.buffers]
     arguments += [f"c[{len(PRELUDE_NUMBERS) + k}]" for k in range(len(sweep.numbers))]
@@ -105,8 +108,8 @@ def _part(functions: Functions, sweep: Sweep) -> str:
         for buffer in sweep.writes
     ]
     stores += [
-        f"        lanes[{k} * LANES + i - start] = fma((double)new_{name}_a, (double)new_{name}_b, "
-        f"lanes[{k} * LANES + i - start]);"
+        f"        lanes[{k} * LANES + lane] = fma((double)new_{name}_a, (double)new_{name}_b, "
+        f"lanes[{k} * LANES + lane]);"
         for k, name in enumerate(sweep.sums)
     ]
     fetched = [buffer for buffer in ("p", "g") if buffer in sweep.buffers]
@@ -128,7 +131,13 @@ def _part(functions: Functions, sweep: Sweep) -> str:
     )
 
 
+def _loaded(buffer: str) -> str:
+    return f"LOAD_{'P' if buffer in ('p', 'g') else 'S'}({buffer}, i)"
+
+
 def _prelude(functions: Functions, sweep: Sweep) -> str:
+    if not sweep.has_prelude:
+        return ""
     scaled = f"NAMED({functions.add(prelude.scaled)})(LOAD_P(g, i), c[GRAD_SCALE], c[CLIP_VALUE])"
     decayed = functions.add(prelude.decayed, ("p", "g"))
     lines = []

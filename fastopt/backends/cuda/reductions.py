@@ -49,7 +49,7 @@ def {name}({buffers}, coefficients, sums, zero_grad):
     i += lane
     while i < stop:
 {fetches}
-        element({arguments}, 0, values, totals)
+        element({arguments}, 0, values, totals, 0)
 {stores}
         i += LANES
     lanes = cuda.shared.array({places}, float64_type)

@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import NumbaError, TypingError
 
+from ..._aligned import aligned_zeros
 from ..._bfloat16 import state_dtype
 from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Sweep
@@ -60,7 +61,9 @@ class NumbaBackend:
             others = [buffers[place] for place in own]
             if sums is None:
                 return bind(code, GROUP, threads, buffers[g], numbers, others, position)
-            lanes = np.empty((chunk_count(buffers[0].size), count, LANES))
+            lanes = aligned_zeros(chunk_count(buffers[0].size) * count * LANES, np.dtype(np.float64)).reshape(
+                -1, count, LANES
+            )
             return bind(code, CHUNK, threads, buffers[g], numbers, others, position, lanes, sums)
 
         return on

@@ -36,6 +36,9 @@ BLOCK = 2048
 GROUP = LANES
 """Elements that are fetched, and updated, at a time: whole cache lines, and whole vectors."""
 
+ROWS = 4
+"""Groups that are updated together where there are sums: each lane is loaded and stored once for all of them."""
+
 AHEAD = 2048
 """Bytes of numbers of the arithmetic's dtype between what is updated and what is fetched meanwhile.
 
@@ -45,11 +48,25 @@ A processor prefetches within a page only, and a square root and a division leav
 LINE = 64
 """Bytes of a cache line; where they are longer, some are fetched twice."""
 
-_LOOP = """\
+_GROUP = """\
 def {name}_group({buffers}, size, numbers{more}):
     restrict()
     for i in range(size):
         element({buffers}, i, numbers{more})
+"""
+_GROUP_WITH_SUMS = """\
+def {name}_group({buffers}, size, numbers, lanes{more}):
+    restrict()
+    if size == {group}:
+        for lane in range({lanes}):
+{rows}
+    else:
+        for first in range(0, size, {lanes}):
+            for lane in range(min({lanes}, size - first)):
+                element({buffers}, first + lane, numbers, lanes, lane{more})
+"""
+_ROW = "            element({buffers}, lane + {skip}, numbers, lanes, lane{more})\n"
+_LOOP = """\
 
 
 def {name}(table, start, size, g, numbers, zero_grad, lanes):
@@ -106,7 +123,7 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
     sources = [module.__name__ for module in (decorators, intrinsics, memory, conversions, vocabulary)]
     digest = digest_of(*sources, _constants.__name__, part.__module__, __name__)
     kinds = (storage.parameters.name, storage.states.name, storage.rounding)
-    name = unique_name(sweep, _LOOP, _FETCHES, _SUMS, _RESULTS, *kinds, digest)
+    name = unique_name(sweep, _GROUP, _GROUP_WITH_SUMS, _ROW, _LOOP, _FETCHES, _SUMS, _RESULTS, *kinds, digest)
     n, gradient = types.int64, pointer_type(storage.of("g" if "g" in sweep.buffers else sweep.buffers[0]))
     space: dict[str, Any] = {
         "__name__": sweep.update.__module__,
@@ -137,23 +154,25 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
 def _source(sweep: Sweep, name: str, storage: Storage) -> str:
     terms = len(sweep.sums) * LANES
     conversion = _Conversion(sweep, storage)
-    lanes, own_lanes = (("lanes",), ("own",)) if sweep.sums else ((), ())
+    group = GROUP * ROWS if sweep.sums else GROUP
+    more = "".join(f", {argument}" for argument in conversion.names)
+    named = {"name": name, "buffers": ", ".join(sweep.buffers), "more": more}
+    rows = "".join(_ROW.format(skip=LANES * row, **named) for row in range(ROWS))
     element = element_source(
         sweep, f"{name}_element", load=conversion.load, store=conversion.store, more=conversion.names
     )
-    return element + _LOOP.format(
+    around = (_GROUP_WITH_SUMS if sweep.sums else _GROUP).format(rows=rows, lanes=LANES, group=group, **named)
+    return "\n\n".join((element, around)) + _LOOP.format(
         name=name,
-        buffers=", ".join(sweep.buffers),
-        more="".join(f", {argument}" for argument in (*lanes, *conversion.names)),
-        given="".join(f", {argument}" for argument in (*own_lanes, *conversion.given)),
+        given="".join(f", {argument}" for argument in (*(("own",) if sweep.sums else ()), *conversion.given)),
         values=", ".join(f"numbers[{k}]" for k in range(number_count(sweep))),
         pointers="\n".join(f"    {line}" for line in (*_pointers(sweep, storage), *conversion.lines)),
-        fetches=_fetches(sweep, storage),
+        fetches=_fetches(sweep, storage, group),
         groups=", ".join(f"shifted({buffer}, first)" for buffer in sweep.buffers),
         sums=_SUMS.format(chunk=CHUNK, terms=terms) if sweep.sums else "",
         results=_RESULTS.format(chunk=CHUNK, terms=terms, count=len(sweep.sums), lanes=LANES) if sweep.sums else "",
         block=BLOCK,
-        group=GROUP,
+        group=group,
         ahead=AHEAD // storage.arithmetic.itemsize,
     )
 
@@ -209,13 +228,13 @@ def _pointers(sweep: Sweep, storage: Storage) -> list[str]:
     ]
 
 
-def _fetches(sweep: Sweep, storage: Storage) -> str:
+def _fetches(sweep: Sweep, storage: Storage, group: int) -> str:
     """Return loops that fetch the lines of a later group, one for the buffers of each size of elements."""
     by_size: dict[int, list[str]] = {}
     for buffer in sweep.buffers:
         by_size.setdefault(storage.of(buffer).itemsize, []).append(f"                prefetch({buffer}, place)")
     ahead = AHEAD // storage.arithmetic.itemsize
     return "".join(
-        _FETCHES.format(ahead=ahead, group=GROUP, line=LINE // size, fetches="\n".join(lines))
+        _FETCHES.format(ahead=ahead, group=group, line=LINE // size, fetches="\n".join(lines))
         for size, lines in by_size.items()
     )
