@@ -17,7 +17,8 @@ sys.path.insert(0, str(HERE.parent))
 from fastopt.elements import ACTIVATIONS, LOSSES  # noqa: E402
 from fastopt.translate import (  # noqa: E402
     COMPILE_ARGS,
-    FILLED_IN,
+    TEMPLATES,
+    built_in_schedules,
     built_in_sweeps,
     constants_source,
     elements_source,
@@ -61,7 +62,7 @@ def generate() -> None:
         "elements_float64.inc": elements_source(*elements, "float64"),
         "functions.inc": functions,
         "listing.inc": listing_source(sweeps),
-        "numbers.inc": numbers_source(),
+        "numbers.inc": numbers_source(built_in_schedules()),
         "passes.inc": passes,
         "rules.inc": table_source(sweeps),
     }
@@ -69,7 +70,7 @@ def generate() -> None:
     carried = {
         "fastopt.c": expanded(HERE / "fastopt.c", {"fastopt.h"}),
         "fastopt.h": expanded(HERE / "fastopt.h"),
-        "user_rule.c": expanded(HERE / "user_rule.c", FILLED_IN),
+        **{name: expanded(HERE / name, filled_in) for name, filled_in in TEMPLATES.items()},
     }
     write(GENERATED / "c", carried)
 

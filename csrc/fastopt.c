@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "element.h"
 #include "flush.h"
 #include "rule.h"
 #include "team.h"
@@ -106,37 +107,6 @@ static int thread_count(void) { return 1; }
 #define REAL float
 #define SUFFIX(name) name##_f32
 #include "structs.inc"
-#undef REAL
-#undef SUFFIX
-
-#define REAL double
-#define SUFFIX(name) name##_f64
-#include "structs.inc"
-#undef REAL
-#undef SUFFIX
-
-/* An activation's functions for each vector width, narrowest first; the slopes to the left and to the right of zero. */
-struct fastopt_activation {
-    const char *name;
-    double left, right;
-    int keeps_input;
-    activate_function_f32 activate_f32[MOST_LEVELS];
-    derive_function_f32 derive_f32[MOST_LEVELS];
-    activate_function_f64 activate_f64[MOST_LEVELS];
-    derive_function_f64 derive_f64[MOST_LEVELS];
-};
-
-enum targets { OF_LABELS, OF_PROBABILITIES, OF_VALUES };
-
-struct fastopt_loss {
-    const char *name;
-    enum targets targets;
-    loss_function_f32 lose_f32[MOST_LEVELS];
-    loss_function_f64 lose_f64[MOST_LEVELS];
-};
-
-#define REAL float
-#define SUFFIX(name) name##_f32
 #include "workspace.inc"
 #include "moments.inc"
 #undef REAL
@@ -144,6 +114,7 @@ struct fastopt_loss {
 
 #define REAL double
 #define SUFFIX(name) name##_f64
+#include "structs.inc"
 #include "workspace.inc"
 #include "moments.inc"
 #undef REAL
@@ -211,9 +182,7 @@ static const struct fastopt_rule RULES[] = {
 #include "generated/rules.inc"
 };
 
-#define ACTIVATION(name, left, right, keeps_input)                                                                     \
-    {#name, left, right, keeps_input, EACH_LEVEL(activate_##name, f32), EACH_LEVEL(derive_##name, f32),                \
-     EACH_LEVEL(activate_##name, f64), EACH_LEVEL(derive_##name, f64)},
+#define ACTIVATION(name, left, right, keeps_input) ACTIVATION_ENTRY(name, left, right, keeps_input),
 #define LOSS(name, targets)
 
 static const struct fastopt_activation ACTIVATIONS[] = {
@@ -223,7 +192,7 @@ static const struct fastopt_activation ACTIVATIONS[] = {
 #undef ACTIVATION
 #undef LOSS
 #define ACTIVATION(name, left, right, keeps_input)
-#define LOSS(name, targets) {#name, targets, EACH_LEVEL(lose_##name, f32), EACH_LEVEL(lose_##name, f64)},
+#define LOSS(name, targets) LOSS_ENTRY(name, targets),
 
 static const struct fastopt_loss LOSSES[] = {
 #include "generated/elements.inc"

@@ -206,10 +206,10 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
 
 def test_a_library_that_cannot_be_loaded_is_an_error(monkeypatch, tmp_path):
     compiler = tmp_path / "cc"
-    compiler.write_text("#!/bin/sh\necho no library > rule.so\n")
+    compiler.write_text("#!/bin/sh\necho no library > user.so\n")
     compiler.chmod(0o700)
     monkeypatch.setenv("CC", str(compiler))
-    with pytest.raises(ValueError, match=r"rule heavy cannot be compiled for the c backend: .*rule\.so"):
+    with pytest.raises(ValueError, match=r"rule heavy cannot be compiled for the c backend: .*user\.so"):
         Optimizer(np.zeros(2), unused_rule(), backend="c")
 
 

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DTYPES, bits, needs
+from conftest import DTYPES, bits, needs, needs_compiler
 
 import fastopt
 from fastopt import MLP, activation, clip, exp, fma, loss, sigmoid, where
@@ -86,6 +86,17 @@ def focal_slope(y, p):
     return 2 * (p - y) * p * (1 - p)
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("numba", marks=needs("numba")),
+        pytest.param("c", marks=[needs("c"), needs_compiler]),
+    ]
+)
+def own_compiler(request):
+    """The name of each backend that compiles what is a user's own."""
+    return request.param
+
+
 @pytest.fixture
 def own_file(tmp_path):
     path = tmp_path / "own.py"
@@ -106,25 +117,36 @@ def trained(backend, dtype="float64", **options):
     return model.parameters, history[-1].train_loss
 
 
-@needs("numba")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_those_of_a_file_train_as_the_built_in_ones(own_file, dtype):
+def test_those_of_a_file_train_as_the_built_in_ones(own_file, dtype, own_compiler):
     own = {"activation": f"{own_file}:swish", "loss": f"{own_file}:own_huber"}
     built_in = {"activation": "silu", "loss": "huber"}
-    given, expected = trained("numba", dtype, **own), trained("numba", dtype, **built_in)
+    given, expected = trained(own_compiler, dtype, **own), trained(own_compiler, dtype, **built_in)
     assert bits(given[0]) == bits(expected[0])
     assert given[1] == expected[1]
 
 
-@needs("numba")
-@pytest.mark.parametrize("options", [{"activation": bent, "loss": focal}, {"activation": spelled, "loss": "huber"}])
-def test_numba_trains_as_the_reference(options):
-    given, expected = (trained(backend, **options) for backend in ("numba", "reference"))
+OWN_ONES = [{"activation": bent, "loss": focal}, {"activation": spelled, "loss": "huber"}]
+
+
+@pytest.mark.parametrize("options", OWN_ONES)
+def test_compiled_backends_train_as_the_reference(options, own_compiler):
+    given, expected = (trained(backend, **options) for backend in (own_compiler, "reference"))
     np.testing.assert_allclose(given[0], expected[0], rtol=1e-9)
     assert given[1] == pytest.approx(expected[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"activation": bent, "loss": focal}, {"activation": spelled, "loss": "huber"}])
+@needs("numba", "c")
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", OWN_ONES)
+def test_numba_and_c_train_to_the_same_bits(options, dtype):
+    given, other = (trained(backend, dtype, **options) for backend in ("numba", "c"))
+    assert bits(given[0]) == bits(other[0])
+    assert given[1] == other[1]
+
+
+@pytest.mark.parametrize("options", OWN_ONES)
 def test_gradients_are_those_of_differences(options):
     model = MLP((5, 4, 3), dtype="float64", **options)
     x, y = problem(model.loss.from_logits, rows=6)
@@ -147,11 +169,31 @@ def test_a_loss_of_values_takes_labels_and_one_of_probabilities_has_an_accuracy(
 
 
 @needs("c")
-@pytest.mark.parametrize("options", [{"activation": bent, "loss": "huber"}, {"activation": "relu", "loss": focal}])
-def test_c_refuses_those_of_a_user_in_one_sentence(options):
-    name = next(value.name for value in options.values() if not isinstance(value, str))
-    with pytest.raises(ValueError, match=rf"the C backend has no body for (activation|loss) {name}; it has .*numba"):
-        trained("c", **options)
+def test_c_says_in_one_sentence_that_there_is_no_compiler(monkeypatch):
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+
+    @activation
+    def new(z):
+        return 2 * z
+
+    @new.derivative
+    def new_slope(a):
+        return 2 + 0 * a
+
+    @loss
+    def newer(z, y):
+        return z * y
+
+    @newer.derivative
+    def newer_slope(y):
+        return y
+
+    for options in ({"activation": new, "loss": "huber"}, {"activation": "relu", "loss": newer}):
+        name = next(value.name for value in options.values() if not isinstance(value, str))
+        with pytest.raises(
+            ValueError, match=rf"(activation|loss) {name} is not built in, and CC=.* names no program.*"
+        ):
+            trained("c", **options)
 
 
 @needs("c")

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import own_rules
 import pytest
 from conftest import bits, contents, needs
 
@@ -10,6 +11,7 @@ from fastopt import MLP, RULES, Optimizer, fma, rule
 from fastopt.backends import get_backend, why_missing
 from fastopt.data import Dataset
 from fastopt.train import Training, program
+from fastopt.train.staged import staged_update
 
 COMPILED = [pytest.param(name, marks=needs(name)) for name in ("numba", "c")]
 ROWS, BATCH, EPOCHS = 53, 5, 2
@@ -24,6 +26,8 @@ CASES = {
     "prodigy": ("prodigy", {"d0": 1e-3, "weight_decay": 0.1}),
     "prodigy, max_segment_norm": ("prodigy", {"d0": 1e-3, "max_segment_norm": 0.1}),
     "schedule_free, max_norm": ("schedule_free_adamw", {"lr": 0.01, "max_norm": 0.3}),
+    "a user's": (own_rules.scaled_by_norms, {"lr": 0.01}),
+    "a user's, max_norm": (own_rules.scaled_by_norms, {"lr": 0.01, "max_norm": 0.3}),
 }
 
 
@@ -112,7 +116,7 @@ def test_a_call_has_the_bits_of_single_steps(name, dtype, backend):
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-@pytest.mark.parametrize("name", ["both limits, decay", "lamb", "prodigy"])
+@pytest.mark.parametrize("name", ["both limits, decay", "lamb", "prodigy", "a user's"])
 def test_calls_of_any_length_give_the_same_bits(name, backend, calls):
     expected = make(name, backend)
     losses = [result.train_loss for result in expected.run(on_step=lambda position: None)]
@@ -221,9 +225,9 @@ def _coefficients(t, *, lr=0.1):
     return {"lr": lr}
 
 
-@needs("numba")
-def test_numbers_that_do_not_compile_are_computed_by_the_host(calls):
-    training = make((normed, {}), "numba")
+@pytest.mark.parametrize("backend", COMPILED)
+def test_numbers_that_do_not_compile_are_computed_by_the_host(backend, calls):
+    training = make((normed, {}), backend)
     list(training.run())
     assert training.optimizer.steps == len(calls) == EPOCHS * training.steps_per_epoch
     assert training.optimizer.state_dict()["groups"]["weight"]["memory"]["largest"] > 1.0
@@ -262,3 +266,8 @@ def test_many_steps_are_one_call(backend, monkeypatch):
     monkeypatch.setattr("fastopt.train.training._CALL_SECONDS", 1e9)
     list(training.run())
     assert trained == [ROWS] * EPOCHS
+
+
+def test_rules_whose_numbers_depend_on_no_other_layer_update_layer_by_layer():
+    by_layer = {name: staged_update(make(name, "reference").optimizer).by_layer for name in CASES}
+    assert {name for name, is_so in by_layer.items() if is_so} == {"lamb", "a user's"}

@@ -1,4 +1,4 @@
-"""Rules that are not built in, for the C backend: their C is compiled when they are first used, and kept.
+"""What is not built in, for the C backend: rules, activations and losses are compiled when first used, and kept.
 
 Libraries are kept in the user's cache directory. A library's name has two digests: of all that it was made from, by
 which it is found, and of its own bytes, so that a damaged one is noticed before it is loaded.
@@ -21,11 +21,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from .._constants import MOST_STATES
-from ..rules import Sweep
-from ..translate import COMPILE_ARGS, user_rule_source
+from ..elements import Activation, ElementLoss
+from ..rules import Rule, Sweep
+from ..translate import COMPILE_ARGS, user_element_source, user_numbers_source, user_rule_source
 from .c_sources import c_sources
 
-__all__ = ["cache_folder", "user_rule_address"]
+__all__ = ["cache_folder", "user_element_address", "user_numbers_address", "user_rule_address"]
 
 _FLAGS = [*COMPILE_ARGS, "-shared", "-fPIC"]
 
@@ -48,15 +49,37 @@ def user_rule_address(sweep: Sweep, level: str) -> int:
     TranslationError
         The sweep's function contains something that C cannot say, or its source cannot be found.
     """
+    what = f"rule {sweep.name}"
     if len(sweep.states) > MOST_STATES:
         raise ValueError(
-            f"rule {sweep.name}: got {len(sweep.states)} states, expected at most {MOST_STATES} on the c backend; "
+            f"{what}: got {len(sweep.states)} states, expected at most {MOST_STATES} on the c backend; "
             "use the numba backend"
         )
-    try:
-        return _address(sweep, level)
-    except OSError as error:
-        raise ValueError(f"rule {sweep.name} cannot be compiled for the c backend: {error}") from error
+    return _address(what, user_rule_source(_template("user_rule.c"), sweep, level))
+
+
+@cache
+def user_element_address(element: Activation | ElementLoss, level: str) -> int:
+    """Return the address of the ``fastopt_activation`` or ``fastopt_loss`` of one that is not built in.
+
+    Parameters and errors are those of :func:`user_rule_address`.
+    """
+    kind = "activation" if isinstance(element, Activation) else "loss"
+    source = user_element_source(_template("user_element.c"), element, level)
+    return _address(f"{kind} {element.name}", source)
+
+
+@cache
+def user_numbers_address(rule: Rule) -> int:
+    """Return where the address of the function lies that computes the numbers of a rule.
+
+    Errors are those of :func:`user_rule_address`.
+    """
+    return _address(f"rule {rule.name}", user_numbers_source(_template("user_numbers.c"), rule))
+
+
+def _template(name: str) -> str:
+    return (c_sources() / name).read_text(encoding="utf-8")
 
 
 def cache_folder() -> Path:
@@ -76,15 +99,22 @@ def cache_folder() -> Path:
         raise OSError(str(error)) from error
 
 
-def _address(sweep: Sweep, level: str) -> int:
-    source = user_rule_source((c_sources() / "user_rule.c").read_text(encoding="utf-8"), sweep, level)
-    compiler = _compiler(sweep)
+def _address(what: str, source: str) -> int:
+    """Return what a library's function gives, whose source is that of `what`."""
+    try:
+        return _found_or_compiled(what, source)
+    except OSError as error:
+        raise ValueError(f"{what} cannot be compiled for the c backend: {error}") from error
+
+
+def _found_or_compiled(what: str, source: str) -> int:
+    compiler = _compiler(what)
     key = _digest("\0".join([source, *compiler, _description_of(*compiler), *_FLAGS]).encode())
     for path in _whole_libraries(key):
         with suppress(OSError):  # in a folder from which nothing may be loaded, say
             return _load(path)
     with tempfile.TemporaryDirectory(prefix="fastopt-") as folder:
-        built = _compile(compiler, source, Path(folder), sweep)
+        built = _compile(compiler, source, Path(folder), what)
         with suppress(OSError):  # no folder of the user's own: the next process compiles again
             return _load(_keep(built, key))
         return _load(built)
@@ -94,7 +124,7 @@ def _digest(data: bytes) -> str:
     return sha256(data).hexdigest()[:32]
 
 
-def _compiler(sweep: Sweep) -> tuple[str, ...]:
+def _compiler(what: str) -> tuple[str, ...]:
     """Return the command of the C compiler: `CC` where it is set, else the first that is found."""
     given = shlex.split(os.environ.get("CC", ""))
     for command in [given] if given else [["cc"], ["gcc"], ["clang"]]:
@@ -103,7 +133,7 @@ def _compiler(sweep: Sweep) -> tuple[str, ...]:
             return program, *command[1:]
     missing = f"CC={shlex.join(given)} names no program" if given else "there is no C compiler (cc, gcc, clang)"
     raise ValueError(
-        f"rule {sweep.name} is not built in, and {missing} to compile it with for the c backend; "
+        f"{what} is not built in, and {missing} to compile it with for the c backend; "
         "install gcc or clang, or use the numba backend (pip install numba)"
     )
 
@@ -140,13 +170,13 @@ def _whole_libraries(key: str) -> Iterator[Path]:
                 path.unlink()
 
 
-def _compile(compiler: tuple[str, ...], source: str, folder: Path, sweep: Sweep) -> Path:
-    (folder / "rule.c").write_text(source, encoding="utf-8")
-    result = _run([*compiler, *_FLAGS, "rule.c", "-o", "rule.so", "-lm"], folder)
+def _compile(compiler: tuple[str, ...], source: str, folder: Path, what: str) -> Path:
+    (folder / "user.c").write_text(source, encoding="utf-8")
+    result = _run([*compiler, *_FLAGS, "user.c", "-o", "user.so", "-lm"], folder)
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if "error" in line] or [f"status {result.returncode}"]
-        raise ValueError(f"rule {sweep.name} does not compile for the c backend: {shlex.join(compiler)}: {lines[0]}")
-    return folder / "rule.so"
+        raise ValueError(f"{what} does not compile for the c backend: {shlex.join(compiler)}: {lines[0]}")
+    return folder / "user.so"
 
 
 def _keep(built: Path, key: str) -> Path:
@@ -165,7 +195,7 @@ def _keep(built: Path, key: str) -> Path:
 
 
 def _load(path: Path) -> int:
-    """Return the address of a library's rule; the library stays loaded, and needs its file no longer."""
-    function = ctypes.CDLL(str(path)).fastopt_user_rule
+    """Return what a library's function gives; the library stays loaded, and needs its file no longer."""
+    function = ctypes.CDLL(str(path)).fastopt_user
     function.restype = ctypes.c_void_p
     return int(function())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._c import ffi, lib
-from ..elements import ACTIVATIONS, LOSSES, Activation, Loss
+from ..elements import ACTIVATIONS, LOSSES, Activation, ElementLoss, Loss
 from ..rules import Sweep
+from .c_compile import user_element_address
 from .c_storage import C_TYPES, address, salts_of, storage_code
 from .network import Array, DenseSpec, NetworkSpec
 from .storage import Storage
@@ -30,13 +31,21 @@ class CNetwork:
         The layers and the loss.
     dtype
         Of the arithmetic.
+    level
+        The vector width that functions of the user's are compiled for.
+
+    Raises
+    ------
+    ValueError, TranslationError
+        An activation or the loss is not built in, and cannot be compiled.
     """
 
-    def __init__(self, network: NetworkSpec, dtype: np.dtype[Any]) -> None:
+    def __init__(self, network: NetworkSpec, dtype: np.dtype[Any], level: int) -> None:
+        name = ffi.string(lib.fastopt_level_name(level if level >= 0 else lib.fastopt_level_count() - 1)).decode()
         real, self.suffix = C_TYPES[dtype.name]
-        self._layers = ffi.new("fastopt_layer[]", [_layer(layer) for layer in network.layers])
+        self._layers = ffi.new("fastopt_layer[]", [_layer(layer, name) for layer in network.layers])
         self.network = ffi.new(
-            "fastopt_network *", [self._layers, _loss(network.loss), len(network.layers), network.kink]
+            "fastopt_network *", [self._layers, _loss(network.loss, name), len(network.layers), network.kink]
         )
         self._array = f"{real}[]"
         self._bytes = getattr(lib, f"fastopt_train_workspace_{self.suffix}")
@@ -84,16 +93,13 @@ class CTrainer:
     threads, level
         As the C library takes them.
 
-    Raises
-    ------
-    ValueError
-        The library has no body for an activation or for the loss: they are a user's own.
+    Errors are those of :class:`CNetwork`.
     """
 
     def __init__(
         self, network: NetworkSpec, handle: Any, sweep: Sweep | None, storage: Storage, threads: int, level: int
     ) -> None:
-        self._network = CNetwork(network, storage.arithmetic)
+        self._network = CNetwork(network, storage.arithmetic, level)
         self._handle, self._threads, self._level = handle, threads, level
         self._train = getattr(lib, f"fastopt_train_{self._network.suffix}")
         self._storage, self._salts = storage_code(storage), ffi.NULL if sweep is None else salts_of(sweep, storage)
@@ -135,24 +141,18 @@ class CTrainer:
         return self._loss[0], self._correct[0]
 
 
-def _layer(layer: DenseSpec) -> tuple[int, int, int, Any]:
-    return layer.inputs, layer.outputs, layer.offset, _activation(layer.activation)
+def _layer(layer: DenseSpec, level: str) -> tuple[int, int, int, Any]:
+    return layer.inputs, layer.outputs, layer.offset, _activation(layer.activation, level)
 
 
-def _activation(activation: Activation) -> Any:
-    if ACTIVATIONS.get(activation.name) is not activation:
-        raise _no_body("activation", activation.name, ACTIVATIONS)
-    return lib.fastopt_find_activation(activation.name.encode())
+def _activation(activation: Activation, level: str) -> Any:
+    if ACTIVATIONS.get(activation.name) is activation:
+        return lib.fastopt_find_activation(activation.name.encode())
+    return ffi.cast("const fastopt_activation *", user_element_address(activation, level))
 
 
-def _loss(loss: Loss) -> Any:
-    if LOSSES.get(loss.name) is not loss:
-        raise _no_body("loss", loss.name, LOSSES)
-    return lib.fastopt_find_loss(loss.name.encode())
-
-
-def _no_body(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    return ValueError(
-        f"the C backend has no body for {kind} {name}; it has {', '.join(known)}. "
-        f"Use the numba backend for {kind} functions of your own: pip install numba"
-    )
+def _loss(loss: Loss, level: str) -> Any:
+    if LOSSES.get(loss.name) is loss:
+        return lib.fastopt_find_loss(loss.name.encode())
+    assert isinstance(loss, ElementLoss)  # a loss of rows is built in
+    return ffi.cast("const fastopt_loss *", user_element_address(loss, level))

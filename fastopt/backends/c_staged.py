@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from .._c import ffi, lib
 from ..rules import TOTAL
 from ..rules.frame import frame_of
-from ..translate import built_in_schedules
+from ..translate import TranslationError, built_in_schedules
+from .c_compile import user_numbers_address
 from .c_network import CNetwork
 from .c_storage import salts_of, storage_code
 from .network import NetworkSpec
@@ -24,9 +25,9 @@ __all__ = ["CStagedTrainer", "numbers_function"]
 
 
 def numbers_function(update: StagedUpdate) -> Any:
-    """Return the C library's function that computes the numbers of an update, NULL where there are no numbers.
+    """Return the C function that computes the numbers of an update, NULL where there are no numbers.
 
-    None where the library has no such function.
+    Those of a user's rule are compiled now. None where they cannot be: Python then computes them, a step at a time.
     """
     numbers = update.rule.numbers
     if not numbers:
@@ -37,7 +38,10 @@ def numbers_function(update: StagedUpdate) -> Any:
             places = frame_of(rule).places
             if all(places[key] == update.frame.places[key] for key in used):
                 return lib.fastopt_find_numbers(name.encode())
-    return None
+    try:
+        return ffi.cast("fastopt_numbers *", user_numbers_address(update.rule))[0]
+    except (ValueError, TranslationError):
+        return None
 
 
 class CStagedTrainer:
@@ -69,7 +73,7 @@ class CStagedTrainer:
         threads: int,
         level: int,
     ) -> None:
-        self._network = CNetwork(network, storage.arithmetic)
+        self._network = CNetwork(network, storage.arithmetic, level)
         suffix = self._network.suffix
         self._threads, self._level = threads, level
         self._train = getattr(lib, f"fastopt_train_stages_{suffix}")

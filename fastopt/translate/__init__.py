@@ -8,11 +8,11 @@ from .functions import Functions, TranslationError
 from .numbers import built_in_schedules, numbers_source
 from .passes import built_in_sweeps, constants_source, is_built_in, listing_source, passes_source, table_source
 from .single_file import expanded
-from .user_rule import COMPILE_ARGS, FILLED_IN, user_rule_source
+from .user import COMPILE_ARGS, TEMPLATES, user_element_source, user_numbers_source, user_rule_source
 
 __all__ = [
     "COMPILE_ARGS",
-    "FILLED_IN",
+    "TEMPLATES",
     "Functions",
     "TranslationError",
     "built_in_schedules",
@@ -26,5 +26,7 @@ __all__ = [
     "numbers_source",
     "passes_source",
     "table_source",
+    "user_element_source",
+    "user_numbers_source",
     "user_rule_source",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..rules import RULES, TOTAL, Number, Rule, Sweep, with_limits
 from ..rules.frame import Frame, frame_of, loops_of
@@ -43,11 +43,17 @@ def built_in_schedules() -> dict[str, Rule]:
     return rules
 
 
-def numbers_source() -> str:
-    """Return the functions, and the table ``NUMBERS`` of them by name."""
+def numbers_source(rules: Mapping[str, Rule]) -> str:
+    """Return the functions of these rules, and the table ``NUMBERS`` of them by name.
+
+    Raises
+    ------
+    TranslationError
+        A number's function contains something that C cannot say.
+    """
     functions = Functions()
-    bodies = [_function(functions, name, rule) for name, rule in built_in_schedules().items()]
-    lines = "".join(f'    {{"{name}", NAMED({name})}},\n' for name in built_in_schedules())
+    bodies = [_function(functions, name, rule) for name, rule in rules.items()]
+    lines = "".join(f'    {{"{name}", NAMED({name})}},\n' for name in rules)
     table = f"static const struct numbers NUMBERS[] = {{\n{lines}}};\n"
     return "\n".join(
         ("/* Generated from the rules that it names; see fastopt/translate. */\n", *functions.text, *bodies, table)

@@ -24,7 +24,7 @@ INLINE void PART({name}_part)(size_t start, size_t size, size_t rows, TYPE_P *re
             NAMED({function})({arguments});
 {stores}
         }}
-    (void)p, (void)g, (void)states, (void)lanes;
+    (void)p, (void)g, (void)states, (void)c, (void)lanes;
     USE_MORE
 }}
 INLINE void PART({name}_fetch)(size_t i, const TYPE_P *p, const TYPE_P *g, TYPE_S *const *states)
