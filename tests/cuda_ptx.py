@@ -175,7 +175,7 @@ def operations(sweep):
     That multiplies the gradient by its scale and the parameter by its decay, and adds the parameter's L2 decay.
     """
     counts, _ = traced(sweep.update, len(sweep.buffers), *sweep.numbers)
-    has_p, has_g = "p" in sweep.buffers, "g" in sweep.buffers
+    has_p, has_g = (sweep.has_prelude and buffer in sweep.buffers for buffer in ("p", "g"))
     counts.update(mul=has_p + has_g, fma=has_p and has_g)
     return {operation: counts[operation] for operation in OPERATIONS}
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="the tests lie outsi
 
 def test_python_examples_run(tmp_path, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     space = {"__name__": "readme", "__file__": str(script)}

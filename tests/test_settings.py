@@ -30,7 +30,7 @@ WRONG = {
     "clip_value": (0.0, "clip_value: got 0.0, expected a positive finite number"),
     "max_norm": (float("inf"), "max_norm: got inf, expected a positive finite number"),
     "max_segment_norm": (-1.0, "max_segment_norm: got -1.0, expected a positive finite number"),
-    "states": ("bfloat", "unknown dtype of states 'bfloat': did you mean 'bfloat16'?"),
+    "states": ("bfloat", "states: unknown dtype of states 'bfloat': did you mean 'bfloat16'?"),
     "rounding": ("stochastc", "unknown rounding 'stochastc': did you mean 'stochastic'?"),
     "backend": ("nunba", "unknown backend 'nunba': did you mean 'numba'?"),
     "epochs": (-1, "epochs: got -1, expected a whole number from 0"),
