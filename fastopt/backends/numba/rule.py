@@ -73,13 +73,18 @@ def {name}(table, start, size, g, numbers, zero_grad, lanes):
     values = ({values},)
 {pointers}
     saved = begin_flush_to_zero()
-    for first in range(0, size, {group}):
+    whole = size // {group} * {group}
+    for first in range(0, whole, {group}):
         if first + {ahead} < size:
 {fetches}
 {sums}
-        group({groups}, min({group}, size - first), values{given})
-        if zero_grad and first + {group} <= size and (first + {group}) % {block} == 0:
+        group({groups}, {group}, values{given})
+        if zero_grad and (first + {group}) % {block} == 0:
             fill_with_zeros(shifted(g, first + {group} - {block}), {block})
+    if whole < size:
+        first = whole
+{sums}
+        group({groups}, size - whole, values{given})
     if zero_grad:
         fill_with_zeros(shifted(g, size // {block} * {block}), size % {block})
 {results}
