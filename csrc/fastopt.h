@@ -93,8 +93,9 @@ typedef struct {
     size_t position;
 } fastopt_pass;
 
-/* Run it; with `zero_grad`, g is zero afterwards. Returns FASTOPT_OK; otherwise nothing was touched. */
 size_t fastopt_sums_size(const fastopt_rule *rule, size_t n);
+
+/* Run it; with `zero_grad`, g is zero afterwards, if there is one. Returns FASTOPT_OK; otherwise nothing was touched. */
 int fastopt_run(const fastopt_pass *pass, int zero_grad, int threads, int level);
 
 /* out = a . b by rows: a has rows x depth numbers; b has depth x columns, or with `transposed` columns x depth. Each element
@@ -138,7 +139,7 @@ typedef struct {
  * `workspace` holds fastopt_train_workspace bytes, aligned to 64. The rows' losses are added to `loss`, step by step;
  * `correct` becomes the number of rows predicted right before their step.
  *
- * `storage` is that of the numbers' own type, or FASTOPT_BFLOAT16_STATES; `salts` are those of a pass. */
+ * `storage` is FASTOPT_FLOAT32 or FASTOPT_FLOAT64, as the function's type, or of float FASTOPT_BFLOAT16_STATES; `salts` are those of a pass. */
 size_t fastopt_train_workspace_f32(const fastopt_network *network, size_t batch, int threads);
 size_t fastopt_train_workspace_f64(const fastopt_network *network, size_t batch, int threads);
 int fastopt_train_f32(const fastopt_network *network, const fastopt_rule *rule, float *parameters, float *gradients,

@@ -11,8 +11,6 @@ struct kernel {
     const uint32_t *salts;
 };
 
-enum { KEY_NUMBERS = 2 };
-
 static size_t item_size(int storage)
 {
     return storage == FASTOPT_FLOAT64 ? sizeof(double)

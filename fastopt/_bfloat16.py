@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BFLOAT16", "bfloat16", "is_bfloat16", "state_dtype"]
+__all__ = ["BFLOAT16", "arithmetic_dtype", "bfloat16", "is_bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,6 @@ def is_bfloat16(array: object) -> bool:
     return str(getattr(array, "dtype", "")).endswith("bfloat16")
 
 
-def state_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def arithmetic_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype that rules compute in, and that states have by default: float32 for bfloat16, else `dtype`."""
     return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype

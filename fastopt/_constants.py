@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CHUNK",
     "FEW_ROWS",
+    "KEY_NUMBERS",
     "LANES",
     "MIX_FIRST",
     "MIX_SECOND",
@@ -35,6 +36,9 @@ FEW_ROWS, MOST_ROWS = 16, 256
 
 MOST_STATES = 16
 """States of a rule that C has room for."""
+
+KEY_NUMBERS = 2
+"""Numbers of the key that stores are rounded at random with; they follow the numbers of a sweep."""
 
 MIX_FIRST, MIX_SECOND = 0x7FEB352D, 0x846CA68B
 """Multipliers of the integer hash that stochastic rounding takes its random bits from; see

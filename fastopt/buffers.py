@@ -136,7 +136,7 @@ def check_buffer(
     if not isinstance(array, np.ndarray):
         on_device = "; it lies on a GPU: choose backend='cuda'" if hasattr(array, _INTERFACE) else ""
         raise TypeError(
-            f"{name}: got {type(array).__name__}, expected a 1-D NumPy array of float32 or float64{on_device}"
+            f"{name}: got {type(array).__name__}, expected a 1-D NumPy array of float32, float64 or bfloat16{on_device}"
         )
     _check_kind(name, array.dtype, array.shape, dtype, size, _UPDATED)
     _check_memory(name, array.itemsize, array.strides[0], array.flags.c_contiguous, array.flags.aligned)

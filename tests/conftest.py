@@ -8,7 +8,7 @@ import pytest
 from oracle import HYPER
 from simulated import pytest_collect_file, pytest_pycollect_makemodule  # noqa: F401 - hooks
 
-from fastopt.backends import BACKENDS, why_missing
+from fastopt.backends import BACKENDS, storage_of, why_missing
 
 __all__ = ["DTYPES", "HYPER"]
 
@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(items):
         is_slow = item.path.stem == "test_textbook" or "allocates" in item.name  # a traced allocation takes its time
         if not is_slow and (item.path.stem in FAST or on_reference):
             item.add_marker(pytest.mark.fast)
+
+
+def plain(dtype):
+    """Return the storage of buffers that all have the dtype."""
+    return storage_of(np.dtype(dtype), None, "nearest")
 
 
 def needs(*backends):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastopt._bfloat16 import BFLOAT16, state_dtype
+from fastopt._bfloat16 import BFLOAT16, arithmetic_dtype
 from fastopt.backends.functions import substituted
 from fastopt.backends.plan import Evaluate, Plan
 from fastopt.rules import RULES, Sweep, vocabulary, with_limits
@@ -46,7 +46,7 @@ def assembled_pass(name, dtype, architecture, elements=None):
     """Return registers and bytes of memory of the sweep's kernel, as it is launched."""
     from fastopt.backends.cuda.launch import elements_a_thread, launch_bounds
 
-    real = state_dtype(dtype_of(dtype))
+    real = arithmetic_dtype(dtype_of(dtype))
     threads, blocks = launch_bounds(
         dtype_of(dtype), real, elements or elements_a_thread(real), len(PLAIN[name].buffers)
     )

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import DTYPES, HYPER, bits, draw, needs
+from conftest import DTYPES, HYPER, bits, draw, needs, plain
 
 from fastopt import RULES, Layout, Optimizer
 from fastopt.backends import get_backend, why_missing
-from fastopt.backends.storage import plain
 from fastopt.translate import built_in_sweeps
 
 SWEEPS = built_in_sweeps()
@@ -34,7 +33,7 @@ def numbers_of(sweep, dtype):
 
 def run_three_times(backend, sweep, dtype, size, *, threads=1, offset=0, scale=1.0, state=0.25):
     """Return what the sweep writes, and its sums, after three passes; the last sets g to zero where there is one."""
-    kernel = backend.kernel(sweep, plain(np.dtype(dtype)), threads)
+    kernel = backend.kernel(sweep, plain(dtype), threads)
     buffers = {name: draw(0, size, dtype, offset) for name in sweep.buffers}
     for name in buffers:
         buffers[name][:] = state
@@ -128,7 +127,7 @@ def one_step_between_sentinels(backend, sweep, dtype, size, threads, *, zero_gra
     given = (between_sentinels(values.get(name, 0.25), size, dtype) for name in sweep.buffers)
     buffers, wholes = zip(*given, strict=True)
     sums = (np.zeros(len(sweep.sums)),) if sweep.sums else ()
-    backend.kernel(sweep, plain(np.dtype(dtype)), threads)(buffers, numbers_of(sweep, dtype), *sums)(zero_grad)
+    backend.kernel(sweep, plain(dtype), threads)(buffers, numbers_of(sweep, dtype), *sums)(zero_grad)
     named = dict(zip(sweep.buffers, buffers, strict=True))
     written = [named[name] for name in sweep.writes]
     return [*written, *sums], named["g"], np.concatenate([[whole[:100], whole[-100:]] for whole in wholes])

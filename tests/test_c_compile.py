@@ -206,6 +206,7 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
 
 def test_a_library_that_cannot_be_loaded_is_an_error(monkeypatch, tmp_path):
     compiler = tmp_path / "cc"
+    monkeypatch.chdir(tmp_path)
     compiler.write_text("#!/bin/sh\necho no library > user.so\n")
     compiler.chmod(0o700)
     monkeypatch.setenv("CC", str(compiler))

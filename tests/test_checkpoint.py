@@ -126,7 +126,7 @@ DAMAGE = {
         "not one that fastopt saved",
     ),
     "a header that is a list": (_changed(lambda h, t: [1]), "not one that fastopt saved"),
-    "another version": (_changed(lambda h, t: h.update(version=2)), "got format version 2, expected 1"),
+    "another version": (_changed(lambda h, t: h.update(version=1)), "got format version 1, expected 2"),
     "no version": (_changed(lambda h, t: h.pop("version") and None), "not one that fastopt saved"),
     "no model": (_changed(lambda h, t: h.pop("model") and None), "'model' is missing"),
     "no optimizer": (_changed(lambda h, t: h.pop("optimizer") and None), "'optimizer' is missing"),

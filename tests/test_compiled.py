@@ -13,11 +13,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import DTYPES, draw, needs
+from conftest import DTYPES, draw, needs, plain
 
 from fastopt import RULES, Optimizer
 from fastopt.backends import source
-from fastopt.backends.storage import plain
 from fastopt.translate import built_in_sweeps
 
 pytestmark = needs("numba")
@@ -35,7 +34,7 @@ def operations(sweep):
     divides = any(isinstance(node, ast.Div) for node in nodes)
     takes_roots = any(isinstance(node, ast.Name) and node.id == "sqrt" for node in nodes)
     calls_fma = any(isinstance(node, ast.Name) and node.id == "fma" for node in nodes)
-    has_prelude = {"p", "g"} <= set(sweep.buffers)
+    has_prelude = sweep.has_prelude and {"p", "g"} <= set(sweep.buffers)
     return (
         ({"fma"} if calls_fma or has_prelude else set())
         | ({"/"} if divides else set())
@@ -52,7 +51,7 @@ def assembly(name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CFunc, "enable_caching", lambda function: None)
-        function = compiled_pass.__wrapped__(SWEEPS[name], plain(np.dtype("float32")))
+        function = compiled_pass.__wrapped__(SWEEPS[name], plain("float32"))
     return function._library.get_asm_str()
 
 
@@ -105,7 +104,7 @@ def test_a_second_step_and_a_second_optimizer_compile_nothing():
                 optimizer.step(draw(2, 40_001, dtype, 3)[1:], grad_scale=2)
         seen.append(
             (
-                [compiled_pass(rule.stages[0], plain(np.dtype(dtype))).address for dtype in DTYPES],
+                [compiled_pass(rule.stages[0], plain(dtype)).address for dtype in DTYPES],
                 compiled_pass.cache_info().misses,
             )
         )
@@ -126,7 +125,7 @@ def name_of_pass(name, dtype="float32", **changed):
         patch.setattr(module, "part", lambda function, *signature: function.__name__)
         for which, value in changed.items():
             patch.setattr(module, which, value)
-        return module.compiled_pass.__wrapped__(SWEEPS[name], plain(np.dtype(dtype)))
+        return module.compiled_pass.__wrapped__(SWEEPS[name], plain(dtype))
 
 
 def test_the_name_of_a_pass_changes_with_its_rule_dtype_loop_and_helpers():
@@ -150,7 +149,7 @@ def test_the_helpers_of_a_pass_are_all_in_its_digest():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "part", lambda function, *signature: spaces.append(function.__globals__))
         patch.setattr(module, "digest_of", lambda *modules: asked.extend(modules) or "")
-        module.compiled_pass.__wrapped__(SWEEPS["sgd"], plain(np.dtype("float32")))
+        module.compiled_pass.__wrapped__(SWEEPS["sgd"], plain("float32"))
     helpers = [value for name, value in spaces[0].items() if name in vars(module) and hasattr(value, "__module__")]
     assert helpers
     assert {module.__name__, *(helper.__module__ for helper in helpers)} <= set(asked)
@@ -184,10 +183,10 @@ import json
 import numpy as np
 from fastopt import Optimizer
 from fastopt.backends.numba.rule import compiled_pass
-from fastopt.backends.storage import plain
+from fastopt.backends import storage_of
 
 Optimizer(np.zeros(40_000), mine, backend="numba", threads=2).step(np.ones(40_000))
-print(compiled_pass(mine.stages[0], plain(np.dtype("float64"))).cache_hits)
+print(compiled_pass(mine.stages[0], storage_of(np.dtype("float64"), None, "nearest")).cache_hits)
 """
 
 

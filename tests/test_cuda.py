@@ -15,7 +15,7 @@ from bfloat16 import critical, rounded
 from cuda_ptx import DTYPES, PLAIN, WITH_NUMBERS, WITH_SUMS
 
 from fastopt import Optimizer, fma, rule
-from fastopt._bfloat16 import state_dtype
+from fastopt._bfloat16 import arithmetic_dtype
 from fastopt.backends import get_backend, why_missing
 
 INSTALLED = importlib.util.find_spec("numba_cuda") is not None
@@ -29,7 +29,7 @@ each_sweep_with_sums = pytest.mark.parametrize("name", WITH_SUMS)
 
 def computed(dtype):
     """Return what a kernel over buffers of that dtype computes in, and has states of."""
-    return state_dtype(cuda_ptx.dtype_of(dtype)).name
+    return arithmetic_dtype(cuda_ptx.dtype_of(dtype)).name
 
 
 def width(dtype):

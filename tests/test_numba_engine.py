@@ -9,12 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import DTYPES, HYPER, bits, needs
+from conftest import DTYPES, HYPER, bits, needs, plain
 from naive_mlp import loss_and_gradient
 
 from fastopt import RULES, Optimizer
 from fastopt.backends.network import DenseSpec, NetworkSpec
-from fastopt.backends.storage import plain
 from fastopt.elements import ACTIVATIONS, LOSSES, get_activation, get_loss
 
 pytestmark = needs("numba")
@@ -41,7 +40,7 @@ def network(sizes, activation="relu", loss="softmax_cross_entropy", last="identi
 def trainer(spec, rule="sgd", dtype="float32", threads=1):
     from fastopt.backends.numba.network import make_trainer
 
-    return make_trainer(spec, RULES[rule].stages[0], plain(np.dtype(dtype)), threads)
+    return make_trainer(spec, RULES[rule].stages[0], plain(dtype), threads)
 
 
 def problem(spec, rows, dtype, seed=0, labels=None):
@@ -330,16 +329,17 @@ import numpy as np
 from fastopt import RULES
 from fastopt.backends.numba import network
 from fastopt.backends.network import DenseSpec, NetworkSpec
-from fastopt.backends.storage import plain
+from fastopt.backends import storage_of
 from fastopt.elements import get_activation, get_loss
 
 relu = get_activation("relu")
 spec = NetworkSpec((DenseSpec(4, 3, 0, relu),), get_loss("softmax_cross_entropy"))
-run = network.make_trainer(spec, RULES["adam"].stages[0], plain(np.dtype("float32")), 2)
+storage = storage_of(np.dtype("float32"), None, "nearest")
+run = network.make_trainer(spec, RULES["adam"].stages[0], storage, 2)
 buffers = [np.zeros(15, "float32") for _ in range(3)]
 run(buffers, None, np.ones((2, 4), "float32"), np.array([0, 1]), np.arange(2), 2, np.ones((1, 2, 10), "float32"), 0.0)
 codes = [*run._parts.values(), *run._activations[0]]
-codes.append(network.compiled_pass(RULES["adam"].stages[0], plain(np.dtype("float32"))))
+codes.append(network.compiled_pass(RULES["adam"].stages[0], storage))
 print(json.dumps([code.cache_hits for code in codes]))
 """
 

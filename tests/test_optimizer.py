@@ -191,3 +191,52 @@ def test_a_step_in_two_parts_on_the_host_is_a_step():
     stepped.step(g)
     assert launched.steps == 2
     assert launched.parameters.tobytes() == stepped.parameters.tobytes()
+
+
+SET = {
+    "maximize": True,
+    "clip_value": 0.25,
+    "max_norm": 0.5,
+    "max_segment_norm": 0.5,
+    "lr_scale": 0.5,
+    "lr": 0.05,
+    "threads": 3,
+}
+
+
+@pytest.mark.parametrize("name", SET)
+def test_what_is_set_between_two_steps_holds_for_the_second(name, compiled):
+    """One that was made so, and takes the first step's result, is what to expect."""
+    first, then = draw(1, 350), draw(2, 350)
+    optimizer = Optimizer(draw(0, 350), "momentum", backend=compiled)
+    optimizer.step(first)
+    setattr(optimizer, name, SET[name])
+    other = Optimizer(draw(0, 350), "momentum", backend=compiled)
+    other.step(first)
+    options = {} if name == "lr_scale" else {name: SET[name]}
+    expected = Optimizer(other.parameters, "momentum", backend=compiled, **options)
+    for state, values in other.state.items():
+        expected.state[state][:] = values
+    expected.lr_scale = SET[name] if name == "lr_scale" else 1.0
+    expected.steps = 1
+    for one in (optimizer, expected):
+        one.step(then)
+    assert bits(*contents(optimizer).values()) == bits(*contents(expected).values())
+
+
+@pytest.mark.parametrize("value", [0, 1.5, None])
+def test_threads_are_checked_when_they_are_set(value):
+    optimizer = Optimizer(draw(0, 9), backend="reference")
+    with pytest.raises((TypeError, ValueError), match="threads: got"):
+        optimizer.threads = value
+
+
+@pytest.mark.parametrize("scale", [np.float32(1), np.float32(0.5), 1])
+def test_a_scale_of_another_type_is_the_number_that_it_is(scale, compiled):
+    results = []
+    for given in (scale, float(scale)):
+        optimizer = Optimizer(draw(0, 350, "float64"), "adam", backend=compiled, max_norm=0.1)
+        optimizer.step(draw(1, 350, "float64"), grad_scale=given)
+        optimizer.step(draw(2, 350, "float64"))
+        results.append(bits(*contents(optimizer).values()))
+    assert results[0] == results[1]

@@ -5,21 +5,23 @@ import struct
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 from bfloat16 import critical, rounded, widened
-from conftest import HYPER, bits, contents, draw, needs
+from conftest import HYPER, bits, contents, draw, needs, needs_compiler
 
-from fastopt import MLP, RULES, Layout, Optimizer
+from fastopt import MLP, RULES, Layout, Optimizer, fma, rule
 from fastopt.backends import get_backend, storage_of, why_missing
 from fastopt.backends.rounding import key_of, random_bits, salt_of
+from fastopt.cli import main
 from fastopt.data import Dataset
+from fastopt.runs.checkpoint import load_checkpoint
 from fastopt.train.training import Training
 from fastopt.translate import built_in_sweeps
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
-
 SWEEPS = built_in_sweeps()
+needs_compiled = pytest.mark.skipif(bool(why_missing("numba") and why_missing("c")), reason="no compiled backend")
 FLOAT32, BFLOAT16 = np.dtype("float32"), np.dtype(ml_dtypes.bfloat16)
 KINDS = {
     "states": (FLOAT32, "bfloat16"),
@@ -405,7 +407,7 @@ def test_fit_takes_the_storage_of_the_states(backend):
     x, y = random.random((64, 20), "float32"), random.integers(0, 2, 64)
     losses = {}
     for states in (None, "bfloat16"):
-        options = {"states": states, "rounding": "stochastic", "backend": backend}
+        options = {"states": states, "rounding": "stochastic" if states else "nearest", "backend": backend}
         history = MLP((20, 16, 2), seed=1).fit(x, y, epochs=3, lr=0.01, progress=False, **options)
         losses[states] = history[-1].train_loss
     assert losses[None] != losses["bfloat16"] == pytest.approx(losses[None], rel=0.02)
@@ -422,7 +424,7 @@ def test_training_steps_agree_in_numba_and_c():
 
 
 def test_a_saved_training_is_continued_to_the_bit(tmp_path, compiled):
-    from fastopt.runs.checkpoint import load_checkpoint, save_checkpoint
+    from fastopt.runs.checkpoint import save_checkpoint
 
     training, optimizer = train(compiled, "stochastic", epochs=1)
     list(training.run())
@@ -476,3 +478,59 @@ def test_the_loops_of_numba_convert_whole_vectors(name):
     if SWEEPS[name].writes:
         assert re.search(r"\bv?pmulld\b|\bv?pmuludq\b", assembly), "no packed random bits"
         assert re.search(r"\bv?packusdw\b|\bvpmovdw\b|\bv?pshufb\b", assembly), "no packed store"
+
+
+@rule
+def drifting(p, g, v, v_key, i, numbers, *, lr=0.01, beta=0.9):
+    """States whose names mean something else in generated code."""
+    v = fma(beta, v, g)
+    v_key, i, numbers = v_key + 1.0, fma(0.5, i, v), numbers - g
+    return fma(-lr, v, p), v, v_key, i, numbers
+
+
+@needs("numba", "c")
+@needs_compiler
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_a_user_s_rule_has_the_same_bits_in_numba_and_c(rounding):
+    given = []
+    for backend in ("numba", "c"):
+        optimizer = Optimizer(draw(0, 350), drifting, backend=backend, states="bfloat16", rounding=rounding)
+        given.append(bits(*step(optimizer, 1, 2, 3).values()))
+    assert given[0] == given[1]
+
+
+@needs_compiled
+def test_a_run_with_states_of_bfloat16_is_resumed_to_the_bit(tmp_path, capsys):
+    options = ["--quiet", "--hidden", "16", "--states", "bfloat16", "--rounding", "stochastic", "--seed", "3"]
+    whole, first = tmp_path / "whole", tmp_path / "first"
+    assert main(["train", *options, "--epochs", "4", "--out", str(whole)]) == 0
+    assert main(["train", *options, "--epochs", "2", "--out", str(first)]) == 0
+    assert main(["train", "--quiet", "--resume", str(first), "--epochs", "4"]) == 0
+    models = [load_checkpoint(folder / "model.safetensors") for folder in (whole, first)]
+    assert models[0].optimizer["step"] == models[1].optimizer["step"] > 0
+    for name, values in models[0].optimizer["state"].items():
+        assert values.dtype == BFLOAT16
+        assert bits(values) == bits(models[1].optimizer["state"][name])
+    assert bits(models[0].model.parameters) == bits(models[1].model.parameters)
+    np.save(tmp_path / "rows.npy", np.zeros((2, 64), np.float32))
+    assert main(["predict", str(first), str(tmp_path / "rows.npy")]) == 0
+
+
+def test_rounding_without_bfloat16_is_refused():
+    with pytest.raises(
+        ValueError, match=r"rounding: got 'stochastic' with buffers of float32 alone.*states='bfloat16'"
+    ):
+        Optimizer(np.zeros(3, np.float32), rounding="stochastic")
+
+
+def test_what_an_optimizer_is_called_says_how_states_lie():
+    optimizer = Optimizer(np.zeros(3, np.float32), "sgd", states="bfloat16", rounding="stochastic", backend="reference")
+    assert "3 float32, states of bfloat16 (stochastic)" in repr(optimizer)
+
+
+def test_an_entry_that_is_missing_is_named():
+    optimizer = Optimizer(draw(0, 9), "adam", backend="reference")
+    saved = optimizer.state_dict()
+    del saved["rounding"]
+    with pytest.raises(ValueError, match="state: got no rounding, expected what state_dict"):
+        optimizer.load_state_dict(saved)

@@ -5,13 +5,12 @@ import random
 
 import numpy as np
 import pytest
-from conftest import DTYPES, needs, needs_compiler
+from conftest import DTYPES, needs, needs_compiler, plain
 from test_user_rule import load
 
 import fastopt
 from fastopt import RULES
 from fastopt.backends import get_backend
-from fastopt.backends.storage import plain
 from fastopt.translate import Functions, TranslationError
 
 STATES = [f"s{k}" for k in range(10)]
@@ -78,7 +77,7 @@ def values(sweep, backend, dtype):
         buffer[draw.integers(0, size, 90)] = np.repeat([0.0, -0.0, np.inf], 30)
         buffers.append(buffer)
     numbers = np.array([1.0, np.inf, 0.0, 1.0, 0.3, -2.5], dtype)
-    get_backend(backend).kernel(sweep, plain(np.dtype(dtype)), 1)(buffers, numbers)(False)
+    get_backend(backend).kernel(sweep, plain(dtype), 1)(buffers, numbers)(False)
     for buffer in buffers:
         buffer[np.isnan(buffer)] = np.nan
     return np.array(buffers)

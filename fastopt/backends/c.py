@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._bfloat16 import state_dtype
+from .._bfloat16 import arithmetic_dtype
 from .._c import ffi, lib
 from .._errors import unknown_name
 from ..rules import Sweep
@@ -66,7 +66,7 @@ class CBackend:
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients: that of the buffers, float32 for bfloat16."""
-        return state_dtype(dtype)
+        return arithmetic_dtype(dtype)
 
     def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the compiled pass; for a rule that is not built in, compiling takes a second the first time.
@@ -153,7 +153,7 @@ class CBackend:
     def staged_trainer(
         self, network: NetworkSpec, update: StagedUpdate, storage: Storage, threads: int
     ) -> StagedTrainer | None:
-        """Return the training steps in C; None where a rule of the user's computes numbers."""
+        """Return the training steps in C; None where numbers of a user's rule do not compile."""
         numbers = numbers_function(update)
         if numbers is None:
             return None

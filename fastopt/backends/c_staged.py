@@ -79,7 +79,6 @@ class CStagedTrainer:
         self._train = getattr(lib, f"fastopt_train_stages_{suffix}")
         self._frames = Frames(update)
         stages = [self._stage(update, number, handle, storage) for number, handle in enumerate(handles)]
-        ends_with_numbers = bool(update.rule.schedule.after[-1]) or bool(update.sweeps[-1].sums)
         self._held = (
             ffi.new("fastopt_stage[]", stages),
             ffi.new("fastopt_span[]", list(map(tuple, update.spans))),
@@ -93,7 +92,7 @@ class CStagedTrainer:
                 "stage_count": len(stages),
                 "span_count": len(update.spans),
                 "group_count": 1 + max(span.group for span in update.spans),
-                "moments": len(stages) + ends_with_numbers,
+                "moments": update.moments,
                 "numbers": numbers,
                 "frames": ffi.from_buffer("double[]", self._frames.values),
                 "frame_size": update.frame.size,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._bfloat16 import state_dtype
+from .._bfloat16 import arithmetic_dtype
 from ..buffers import aligned_zeros, check_buffer, check_disjoint
 from ..rules import MatrixStage, Number
 from .functions import substituted
@@ -60,7 +60,7 @@ class HostDevice:
         self, stage: MatrixStage, buffer: Array, shape: tuple[int, ...], matmul: Any
     ) -> Callable[[Mapping[str, Any]], None]:
         """Return what runs a matrix stage on a buffer, which rounds to nearest where that is bfloat16."""
-        matrix, arithmetic = buffer.reshape(shape), state_dtype(buffer.dtype)
+        matrix, arithmetic = buffer.reshape(shape), arithmetic_dtype(buffer.dtype)
 
         def run(numbers: Mapping[str, Any]) -> None:
             with np.errstate(all="ignore"):  # NaN and Inf are results

@@ -3,8 +3,8 @@
 A bfloat16 is the upper half of a float32. Rounding adds a number to the 32 bits, and cuts the lower half off. To
 nearest, that number is 0x7FFF plus the last bit that stays, so that ties go to even; at random, it is 16 random bits,
 which make it round up as often as the number is near the upper of its two neighbours. What bfloat16 can hold is kept
-either way. A NaN keeps its upper half and becomes quiet. A number beyond the largest bfloat16 has Inf as its upper
-neighbour, in the place of 2¹²⁸.
+either way. A NaN, which is quiet where arithmetic gives it, keeps its upper half. A number beyond the largest bfloat16
+has Inf as its upper neighbour, in the place of 2¹²⁸.
 
 The random bits of an element are a hash of the seed, the step, the name of the buffer and the position in it (modulo
 2³²). They depend on nothing else: no thread, backend, or cut of the buffer changes them. Of seed and step a key of 48
@@ -21,10 +21,7 @@ from numpy.typing import NDArray
 
 from .._constants import MIX_FIRST, MIX_SECOND
 
-__all__ = ["KEY_NUMBERS", "key_of", "random_bits", "rounded", "salt_of"]
-
-KEY_NUMBERS = ("key_low", "key_high")
-"""What follows the numbers of a sweep whose stores are rounded at random."""
+__all__ = ["key_of", "random_bits", "rounded", "salt_of"]
 
 _MASK_64, _KEY_BITS = (1 << 64) - 1, 24
 _Words = NDArray[np.uint32]
@@ -68,7 +65,7 @@ def rounded(values: NDArray[np.float32], random: _Words | None = None) -> NDArra
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     added = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)) if random is None else random
-    sums = np.where(np.isnan(values), bits | np.uint32(0x400000), bits + added)
+    sums = np.where(np.isnan(values), bits, bits + added)
     return (sums >> np.uint32(16)).astype(np.uint16)
 
 

@@ -80,11 +80,17 @@ class StagedUpdate:
         return tuple(stage for stage in self.rule.stages if isinstance(stage, Sweep))
 
     @property
+    def moments(self) -> int:
+        """How often numbers are computed: before each stage, and after the last where there is something to compute."""
+        ends_with_numbers = bool(self.rule.schedule.after[-1]) or bool(self.sweeps[-1].sums)
+        return len(self.sweeps) + ends_with_numbers
+
+    @property
     def chunks(self) -> list[int]:
         """The number of chunks of each span."""
         return [chunk_count(span.size) for span in self.spans]
 
-    def rounds(self, network: NetworkSpec) -> list[range]:
+    def turns(self, network: NetworkSpec) -> list[range]:
         """Return the numbers of the spans that are updated after each layer's gradient, or after the whole one."""
         if not self.by_layer:
             return [range(len(self.spans))]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .._bfloat16 import bfloat16, state_dtype
+from .._bfloat16 import arithmetic_dtype, bfloat16
+from .._constants import KEY_NUMBERS
 from .._errors import unknown_name
 from ..rules import Rule, Sweep
-from .rounding import KEY_NUMBERS
 
-__all__ = ["ROUNDINGS", "Storage", "plain", "storage_of"]
+__all__ = ["ROUNDINGS", "Storage", "storage_of"]
 
 ROUNDINGS = ("nearest", "stochastic")
 """How numbers are rounded to a dtype of less precision than the arithmetic's; see :mod:`.rounding`."""
@@ -45,7 +45,7 @@ class Storage:
     @property
     def arithmetic(self) -> np.dtype[Any]:
         """The dtype that passes compute in."""
-        return state_dtype(self.parameters)
+        return arithmetic_dtype(self.parameters)
 
     @property
     def is_plain(self) -> bool:
@@ -60,7 +60,7 @@ class Storage:
     @property
     def key_numbers(self) -> int:
         """How many numbers that key has."""
-        return len(KEY_NUMBERS) if self.is_random else 0
+        return KEY_NUMBERS if self.is_random else 0
 
     def of(self, buffer: str) -> np.dtype[Any]:
         """Return the dtype of a buffer of a sweep."""
@@ -78,11 +78,6 @@ class Storage:
         return sum(self.of(buffer).itemsize for buffer in moved)
 
 
-def plain(dtype: np.dtype[Any]) -> Storage:
-    """Return the storage that a backend assumes where it is given only the dtype of the parameters."""
-    return Storage(dtype, state_dtype(dtype))
-
-
 def storage_of(parameters: np.dtype[Any], states: str | None, rounding: str) -> Storage:
     """Return the storage of an optimizer over parameters of a dtype.
 
@@ -93,10 +88,16 @@ def storage_of(parameters: np.dtype[Any], states: str | None, rounding: str) -> 
     """
     if rounding not in ROUNDINGS:
         raise unknown_name("rounding", rounding, ROUNDINGS)
-    arithmetic = state_dtype(parameters)
+    arithmetic = arithmetic_dtype(parameters)
     allowed = [arithmetic.name] + (["bfloat16"] if arithmetic == np.float32 else [])
     if states is not None and states not in allowed:
         raise ValueError(
             f"states: got {states!r} for parameters of {parameters.name}, expected {' or '.join(map(repr, allowed))}"
         )
-    return Storage(parameters, bfloat16() if states == "bfloat16" else arithmetic, rounding)
+    storage = Storage(parameters, bfloat16() if states == "bfloat16" else arithmetic, rounding)
+    if rounding != "nearest" and storage.is_plain:
+        raise ValueError(
+            f"rounding: got {rounding!r} with buffers of {arithmetic.name} alone, which are not rounded; "
+            "expected states='bfloat16', or parameters of bfloat16"
+        )
+    return storage

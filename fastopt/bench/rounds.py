@@ -18,7 +18,7 @@ from .gpu.plan import bytes_of, fits_together, why_too_large
 from .machine import available_memory
 from .rows import Row
 from .timing import plan_round, summarise
-from .validation import BFLOAT16_TOLERANCE, LOSS_TOLERANCE, STEP_TOLERANCE, train_reference
+from .validation import LOSS_TOLERANCE, step_tolerance, train_reference
 from .workers import Failure, Workers
 
 __all__ = ["Effort", "left_out", "measure_gpu", "measure_step", "measure_training"]
@@ -209,7 +209,7 @@ def _step_row(
     if check is not None:
         figures |= check.get("figures", {})
         figures["error"] = _number(check["error"])
-        limit = BFLOAT16_TOLERANCE if getattr(case, "states", None) else STEP_TOLERANCE[case.dtype]
+        limit = step_tolerance(case)
         if not check["error"] <= limit:
             status, note = "wrong", f"differs from float64 by {check['error']:.2g} of the change, more than {limit:g}"
     role = CONTENDERS[name].role

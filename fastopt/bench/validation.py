@@ -20,7 +20,6 @@ from .cases import GpuCase, StepCase, TrainCase, start_block, start_buffers, sta
 from .contenders.base import DeviceStepper, Stepper
 
 __all__ = [
-    "BFLOAT16_TOLERANCE",
     "LOSS_TOLERANCE",
     "STEP_TOLERANCE",
     "check_steps",
@@ -28,6 +27,7 @@ __all__ = [
     "mean_loss",
     "movement_error",
     "step_error",
+    "step_tolerance",
     "train_reference",
 ]
 
@@ -36,7 +36,7 @@ Array = NDArray[Any]
 STEP_TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
 """Largest error of a parameter, as a share of the largest change. Rounding gives a hundredth of it."""
 
-BFLOAT16_TOLERANCE = 5e-2
+_BFLOAT16_TOLERANCE = 5e-2
 """The same where states are bfloat16. Rounding gives a tenth of it."""
 
 LOSS_TOLERANCE = 0.01
@@ -116,6 +116,12 @@ def mean_loss(weights: Sequence[Array], x: Array, y: Array) -> float:
     top = outputs.max(axis=1)
     logs = np.log(np.exp(outputs - top[:, None]).sum(axis=1)) + top
     return float(np.mean(logs - outputs[np.arange(len(outputs)), y[:_LOSS_ROWS]]))
+
+
+def step_tolerance(case: StepCase | GpuCase) -> float:
+    """Return the largest error that a step's result may have."""
+    has_bfloat16 = isinstance(case, StepCase) and case.states == "bfloat16" and find_rule(case.rule).states
+    return _BFLOAT16_TOLERANCE if has_bfloat16 else STEP_TOLERANCE[case.dtype]
 
 
 def check_steps(case: TrainCase) -> int:

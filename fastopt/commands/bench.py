@@ -70,7 +70,9 @@ def _add_step(suites: Any) -> None:
     )
     parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help="default float32; or float64")
     parser.add_argument(
-        "--states", choices=("bfloat16",), help="dtype of the states; then without peers, who have no such states"
+        "--states",
+        choices=("bfloat16",),
+        help="dtype of the states, if not that of the parameters; no peer takes part then",
     )
     parser.add_argument(
         "--sizes", nargs="+", type=_size, metavar="N", help="parameters, as 1000 or 1e3; default 1e2 to 1e7 (GPU: 1e9)"
@@ -158,11 +160,27 @@ def _step(arguments: argparse.Namespace) -> int:
         _kinds(arguments, cases.KINDS),
         arguments.states,
     )
-    given = ["none"] if arguments.states else arguments.peers
-    peers = contenders.choose_peers(given, contenders.peers(["cpu"]))
+    peers = contenders.choose_peers(_peers(arguments), contenders.peers(["cpu"]))
     names = [*contenders.own_contenders(_backends(arguments)), *peers]
     effort = Effort(seconds=0.1, rounds=3, most_rounds=3) if arguments.quick else Effort()
     return _finish(suites.run_steps(_new(arguments, threads), plan, names, effort), arguments)
+
+
+def _peers(arguments: argparse.Namespace) -> list[str]:
+    """Return the peers that are asked for: none of them has states of another dtype than the parameters'."""
+    if arguments.states is None:
+        return list(arguments.peers)
+    import numpy as np
+
+    from ..backends import storage_of
+
+    for dtype in arguments.dtype:
+        storage_of(np.dtype(dtype), arguments.states, "nearest")
+    if arguments.peers not in (["all"], ["none"]):
+        raise ValueError(
+            f"--peers: got {' '.join(arguments.peers)} with --states, expected none: no peer has such states"
+        )
+    return ["none"]
 
 
 def _gpu(arguments: argparse.Namespace) -> int:

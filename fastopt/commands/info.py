@@ -15,7 +15,7 @@ from ..backends.c_sources import c_sources
 
 __all__ = ["add_parser", "run"]
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "cffi", "safetensors", "matplotlib")
+_PACKAGES = ("numpy", "numba", "llvmlite", "numba-cuda", "cffi", "ml-dtypes", "safetensors", "matplotlib")
 
 
 def add_parser(commands: Any) -> None:

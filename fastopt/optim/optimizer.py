@@ -62,16 +62,17 @@ class Optimizer:
     groups : mapping, optional
         Group name to the hyper-parameters that differ in it, for example ``{"bias": {"weight_decay": 0.0}}``.
     states : {"bfloat16", "float32", "float64"}, optional
-        Dtype of the states: that of the arithmetic by default, which is float32 for float32 and bfloat16 parameters. Of
-        bfloat16 they take half the memory and half the traffic: a step of Adam over float32 parameters moves 20 bytes a
-        parameter instead of 28. Not on the backend ``cuda``.
+        Dtype of the states. The default is that of the arithmetic: float32 for parameters of float32 and of bfloat16.
+        States of bfloat16 take half the memory: a step of Adam over float32 parameters moves 20 bytes a parameter
+        instead of 28. The backend ``cuda`` has the default only.
     rounding : {"nearest", "stochastic"}
-        How numbers are rounded when they are stored as bfloat16, states and parameters alike. To nearest, a change of
-        less than half a unit in the last place is lost, each time anew; at random, up or down with probabilities that
-        make the mean right, it is kept on average. The backend ``cuda`` rounds to nearest.
+        How numbers are rounded when they are stored as bfloat16, in states and in parameters. Rounding to nearest
+        loses a change of less than half a unit in the last place in every step. Stochastic rounding goes up or down
+        with probabilities that make the mean exact, so that such changes are kept on average. Results of matrix stages,
+        which the next stage uses up, are rounded to nearest. The backend ``cuda`` rounds to nearest.
     seed : int
         Seed of stochastic rounding. The random bits of an element depend on the seed, the step, the name of the buffer
-        and the position in it; results do not depend on threads or backend.
+        and the position in it, not on threads or backend.
     backend : {"numba", "c", "cuda", "reference"} or Backend, optional
         Numba by default, C where Numba is missing. Or a backend that was made with other options than the usual ones.
     threads : int, optional
@@ -176,11 +177,12 @@ class Optimizer:
 
     def _checked(self, storage: Storage) -> Storage:
         """Return the storage; raise ValueError where the passes of a device do not have it."""
-        if self.on_device and (storage.states != storage.arithmetic or storage.rounding != "nearest"):
+        if self.on_device and storage.states != storage.arithmetic:
             raise ValueError(
-                f"states: got {storage.states.name} rounded to {storage.rounding} with backend {self.backend!r}, "
-                f"expected {storage.arithmetic.name} and rounding='nearest' there"
+                f"states: got {storage.states.name} with backend {self.backend!r}, expected {storage.arithmetic.name}"
             )
+        if self.on_device and storage.rounding != "nearest":
+            raise ValueError(f"rounding: got {storage.rounding!r} with backend {self.backend!r}, expected 'nearest'")
         return storage
 
     def _arrange(self) -> None:
@@ -342,6 +344,7 @@ class Optimizer:
 
     def options(self, grad_scale: float = 1.0) -> Options:
         """Return what a step does to its gradient before the rule takes it."""
+        grad_scale = float(grad_scale)  # a number of NumPy's would decide the dtype of what is computed with it
         if not math.isfinite(grad_scale):
             raise ValueError(f"grad_scale: got {grad_scale}, expected a finite number")
         options = (
@@ -391,8 +394,8 @@ class Optimizer:
         def replay(*, grad_scale: float = 1.0) -> None:
             if self._step is not step or self._zero_grad != zero_grad:
                 raise RuntimeError(
-                    "capture: zero_grad, skip_nonfinite, or whether there is a limit of the norm, is no longer what it "
-                    "was; capture again"
+                    "capture: the stages of a step are no longer what they were: zero_grad, threads or a limit was "
+                    "set, or a state was loaded; capture again"
                 )
             step.prepare(self.steps + 1, self.options(grad_scale), buffer)
             passes()
@@ -450,7 +453,7 @@ class Optimizer:
         return {name: self._device.read(buffer) for name, buffer in self.state.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rule's name, the step counts, the hyper-parameters, and the state buffers (no copies)."""
+        """Return the rule's name, counts, rounding and seed, hyper-parameters, and the state buffers (no copies)."""
         self._step.save_memory()
         return {
             "rule": self.rule.name,
@@ -467,11 +470,16 @@ class Optimizer:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` gave; the values are copied into this optimizer's own buffers.
 
+        Rounding and seed become the saved ones, since the next steps depend on them.
+
         Raises
         ------
         ValueError, TypeError
-            It is of another rule, or its buffers differ in name, size or dtype. Nothing was changed.
+            It is of another rule, it lacks an entry, or its buffers differ in name, size or dtype. Nothing was changed.
         """
+        for name in self.state_dict():
+            if name not in saved:
+                raise ValueError(f"state: got no {name}, expected what state_dict() of this version gives")
         if saved["rule"] != self.rule.name:
             raise ValueError(f"state: got one of rule {saved['rule']!r}, this optimizer's is {self.rule.name!r}")
         if saved["state"].keys() != self.state.keys():
@@ -501,7 +509,9 @@ class Optimizer:
 
     def __repr__(self) -> str:
         hyper = ", ".join(f"{name}={value}" for name, value in self.hyper.items())
-        return f"Optimizer({self._parameters.size:,} {self._parameters.dtype.name}, {self.rule.name}: {hyper})"
+        size, storage = f"{self._parameters.size:,} {self._parameters.dtype.name}", self._storage
+        states = "" if storage.is_plain else f", states of {storage.states.name} ({storage.rounding})"
+        return f"Optimizer({size}{states}, {self.rule.name}: {hyper})"
 
     def _take(self, gradients: Array) -> None:
         """Have passes work on these gradients; `step` has the same in line: a call would be 3 % of a small one."""

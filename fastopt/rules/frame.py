@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._constants import KEY_NUMBERS
 from .limits import GRADIENT_FACTOR, is_limited
 from .numbers import TOTAL, Number
 from .rule import Rule
@@ -20,7 +21,7 @@ __all__ = ["GIVEN", "Frame", "Loop", "frame_of", "loops_of"]
 _ONE, _INFINITY, _ZERO = "1", "inf", "0"
 _CLIP, _DECAY = "clip_value of the prelude", ("weight_decay of the prelude", "decay_factor of the prelude")
 _LIMITS = ("scale", "max_norm", "max_segment_norm")
-_KEY = ("low number of the key", "high number of the key")
+_KEY = tuple(f"number {k} of the key" for k in range(KEY_NUMBERS))
 
 GIVEN = (_ONE, _INFINITY, _ZERO, _CLIP, *_LIMITS, *_DECAY, *_KEY)
 """What is given for a step apart from the coefficients: numbers of a prelude that does nothing, what is done to the

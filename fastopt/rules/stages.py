@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["MatrixStage", "Stage", "Sweep", "matrix_stage_of", "sweep_of"]
@@ -51,6 +51,16 @@ class Sweep:
     def states(self) -> tuple[str, ...]:
         """The buffers that are neither the parameters nor the gradient."""
         return tuple(buffer for buffer in self.buffers if buffer not in ("p", "g"))
+
+    def numbered(self) -> Sweep:
+        """Return the sweep with states called ``state_0`` and so on: names that generated code has for nothing else."""
+        names = {state: f"state_{k}" for k, state in enumerate(self.states)}
+        return replace(
+            self,
+            buffers=tuple(names.get(buffer, buffer) for buffer in self.buffers),
+            writes=tuple(names.get(buffer, buffer) for buffer in self.writes),
+            sums=tuple(f"sum_{k}" for k in range(len(self.sums))),
+        )
 
     @property
     def words(self) -> int:

@@ -26,7 +26,7 @@ from ..train import MLP
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT, _VERSION = "fastopt", 1
+_FORMAT, _VERSION = "fastopt", 2
 _MODEL = "model/"
 _OPTIMIZER = "optimizer/"
 

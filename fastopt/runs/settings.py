@@ -117,8 +117,8 @@ class Settings:
     states: str | None = setting(
         None,
         "optimizer",
-        Choice("dtype of states", ("bfloat16",)),
-        "dtype of the states; bfloat16 halves their memory",
+        Choice("dtype of states", ("bfloat16", *DTYPES)),
+        "dtype of the states; bfloat16, beside parameters of float32, halves their memory",
         default_text="that of --dtype",
     )
     rounding: str = setting(
@@ -147,7 +147,12 @@ class Settings:
     schedule: str = setting(
         "constant", "training", Choice("schedule", SCHEDULES), "course of the learning rate over the epochs"
     )
-    seed: int = setting(0, "training", Whole(0, 2**64 - 1), "seed of the weights, the split and the order of the rows")
+    seed: int = setting(
+        0,
+        "training",
+        Whole(0, 2**64 - 1),
+        "seed of the weights, the split, the order of the rows and stochastic rounding",
+    )
 
     def __post_init__(self) -> None:
         for name, option in self.options().items():

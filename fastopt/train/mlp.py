@@ -188,7 +188,7 @@ def _check_fit_arguments(options: Iterable[str], rule: Rule) -> None:
     """Raise TypeError for an option that neither :class:`Optimizer` nor the rule has, and say what `fit` takes."""
     loop = [name for name in signature(MLP.fit).parameters if name not in ("self", "optimizer")]
     keyword_only = (p for p in signature(Optimizer).parameters.values() if p.kind is p.KEYWORD_ONLY)
-    optimizer = [p.name for p in keyword_only if p.name != "layout"]
+    optimizer = [p.name for p in keyword_only if p.name not in ("layout", "seed")]
     for name in options:
         if name not in optimizer and name not in rule.hyper:
             raise TypeError(

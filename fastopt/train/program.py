@@ -188,7 +188,7 @@ class _ManyStepsProgram(_CompiledProgram):
 
 
 class _StagedProgram(_ManyStepsProgram):
-    """The whole gradient, then the stages of the update, in one call: norms, and rules with sums."""
+    """Each gradient, then the stages of its update, in one call of many steps: norms, and rules with sums."""
 
     def __init__(
         self, model: Network, optimizer: Optimizer, batches: Batches, trainer: StagedTrainer, numbers: StagedNumbers

@@ -53,6 +53,8 @@ class Functions:
 
     def __init__(self, words: Mapping[Callable[..., Any], Callable[..., Any] | str] | None = None) -> None:
         self.words = dict(words or {})
+        own = dict.fromkeys(f"{word.__name__}, " for word, other in self.words.items() if not isinstance(other, str))
+        self.advice = f"call {''.join(own)}math.sqrt, abs, fma, clip, sign, where, or functions made of these"
         self._names: dict[tuple[Callable[..., Any], int | None], str] = {}
         self._unfinished: set[str] = set()
         self._truths: set[str] = set()
@@ -280,7 +282,7 @@ class _Translation:
         if _is_function(called):
             return f"NAMED({self._name_of(node, called)})({', '.join(self._arguments(node, called))})"
         advice = next((advice for word, advice in _ADVICE.items() if word is called), None)
-        raise self._error(node, advice or "call math.sqrt, abs, fma, clip, sign, where, or functions made of these")
+        raise self._error(node, advice or self._functions.advice)
 
     def _name_of(self, node: ast.expr, called: FunctionType, results: Sequence[str] | None = None) -> str:
         name = self._functions.add(called, results)

@@ -79,7 +79,7 @@ def listing_source(sweeps: Iterable[Sweep]) -> str:
 
 def constants_source() -> str:
     """Return the constants that C has in common with Python; bits depend on most of them."""
-    names = ("MOST_STATES", "CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
+    names = ("MOST_STATES", "KEY_NUMBERS", "CHUNK", "LANES", "PARTS", "PARTS_FROM", "PARTS_TO", "FEW_ROWS", "MOST_ROWS")
     lines = [f"enum {{ {name} = {getattr(_constants, name)} }};\n" for name in names]
     lines += [f"#define {name} {getattr(_constants, name):#x}u\n" for name in ("MIX_FIRST", "MIX_SECOND")]
     prelude = ", ".join(name.upper() for name in PRELUDE_NUMBERS)

@@ -48,7 +48,7 @@ def user_rule_source(template: str, sweep: Sweep, level: str) -> str:
     TranslationError
         Its function contains something that C cannot say.
     """
-    named = _with_names_for_c(sweep)
+    named = replace(sweep.numbered(), name="user_rule")
     return _filled(template, "user_rule.c", (*passes_source([named]), table_source([named])), level)
 
 
@@ -76,15 +76,3 @@ def _filled(template: str, file: str, texts: tuple[str, ...], level: str) -> str
     for include, text in zip(TEMPLATES[file], texts, strict=True):
         template = template.replace(f'#include "{include}"\n', text)
     return f"#define USER_TARGET TARGET_{level}\n{template}"
-
-
-def _with_names_for_c(sweep: Sweep) -> Sweep:
-    """Return the sweep with names that mean nothing else in C: a state may be called `double`, or `i`."""
-    names = {state: f"state_{k}" for k, state in enumerate(sweep.states)}
-    return replace(
-        sweep,
-        name="user_rule",
-        buffers=tuple(names.get(buffer, buffer) for buffer in sweep.buffers),
-        writes=tuple(names.get(buffer, buffer) for buffer in sweep.writes),
-        sums=tuple(f"sum_{k}" for k in range(len(sweep.sums))),
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._bfloat16 import state_dtype
+from ..._bfloat16 import arithmetic_dtype
 from ...rules import Sweep
 from ..network import NetworkSpec, Trainer
 from ..protocol import Kernel, Run
@@ -64,7 +64,7 @@ class CudaBackend:
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients and of the states: that of the parameters, float32 for bfloat16."""
-        return state_dtype(dtype)
+        return arithmetic_dtype(dtype)
 
     def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the pass, compiled; a GPU has threads of its own, and `threads` says nothing to it."""

@@ -81,6 +81,7 @@ def sums_signature(sweep: Sweep, dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 def sums_function(sweep: Sweep, dtype: np.dtype[Any]) -> Callable[..., None]:
     """Return the kernel as a Python function."""
+    sweep = sweep.numbered()
     name = unique_name(sweep, _KERNEL)
     space = namespace(sweep, dtype) | {
         "CHUNK": np.uint64(CHUNK),

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._bfloat16 import state_dtype
+from ..._bfloat16 import arithmetic_dtype
 from ...rules import Sweep
 from ..functions import define_at
 from ..source import element_source, number_count, scalar_functions, unique_name
@@ -71,11 +71,11 @@ _ZERO_ONE = """\
 
 def compiled_pass(sweep: Sweep, dtype: np.dtype[Any], elements: int | None = None) -> tuple[Any, int, int]:
     """Return the kernel ``(*buffers, numbers, head, zero_grad)``, threads a block and elements a thread."""
-    elements = elements_a_thread(state_dtype(dtype)) if elements is None else elements
+    elements = elements_a_thread(arithmetic_dtype(dtype)) if elements is None else elements
     allowed = [count for count in ELEMENTS if count * dtype.itemsize >= 4]  # words are the least that is moved
     if elements not in allowed:
         raise ValueError(f"elements: got {elements}, expected one of {allowed} of {dtype.name}")
-    bounds = launch_bounds(dtype, state_dtype(dtype), elements, len(sweep.buffers))
+    bounds = launch_bounds(dtype, arithmetic_dtype(dtype), elements, len(sweep.buffers))
     return _compiled(sweep, dtype, elements, bounds), bounds[0], elements
 
 
@@ -86,7 +86,7 @@ def _compiled(sweep: Sweep, dtype: np.dtype[Any], elements: int, bounds: tuple[i
 
 def buffer_types(sweep: Sweep, dtype: np.dtype[Any]) -> list[Any]:
     """Return the types of a sweep's buffers, and of its numbers: parameters and gradient are of that dtype."""
-    own, real = array_type(dtype), array_type(state_dtype(dtype))
+    own, real = array_type(dtype), array_type(arithmetic_dtype(dtype))
     return [*(own if name in ("p", "g") else real for name in sweep.buffers), real]
 
 
@@ -97,7 +97,7 @@ def pass_signature(sweep: Sweep, dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 def namespace(sweep: Sweep, dtype: np.dtype[Any]) -> dict[str, Any]:
     """Return what the generated source of a kernel calls."""
-    real = state_dtype(dtype)
+    real = arithmetic_dtype(dtype)
     return {
         "__name__": sweep.update.__module__,
         **scalar_functions(sweep, real.type, SCALAR_WORDS, inlined),
@@ -121,7 +121,8 @@ def pass_function(sweep: Sweep, dtype: np.dtype[Any], elements: int | None = Non
 
     Indices are unsigned, since a signed one might count from the end of an array.
     """
-    name, width = unique_name(sweep, _KERNEL), elements or elements_a_thread(state_dtype(dtype))
+    sweep = sweep.numbered()
+    name, width = unique_name(sweep, _KERNEL), elements or elements_a_thread(arithmetic_dtype(dtype))
     space = namespace(sweep, dtype) | {"WIDTH": np.uint64(width)}
     define_at(sweep.update, _source(sweep, name, width), space)
     space["element"] = inlined(space[f"{name}_element"])

@@ -12,7 +12,7 @@ from llvmlite.binding import get_host_cpu_name
 from numba.core.errors import NumbaError, TypingError
 
 from ..._aligned import aligned_zeros
-from ..._bfloat16 import state_dtype
+from ..._bfloat16 import arithmetic_dtype
 from ..._constants import CHUNK, LANES, chunk_count
 from ...rules import Sweep
 from ..host import HostDevice
@@ -47,7 +47,7 @@ class NumbaBackend:
 
     def compute_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the coefficients: that of the buffers, float32 for bfloat16."""
-        return state_dtype(dtype)
+        return arithmetic_dtype(dtype)
 
     def kernel(self, sweep: Sweep, storage: Storage, threads: int) -> Kernel:
         """Return the compiled pass; compiling takes a second the first time, milliseconds from the cache."""

@@ -1,10 +1,11 @@
-"""The loop around a sweep: one function with an address for each sweep and dtype, whoever calls it.
+"""The loop around a sweep: one function with an address for each sweep and storage, whoever calls it.
 
 It is generated, and run under the rule's own file and module: there Numba's cache finds it again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -127,8 +128,9 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
     dtype = storage.arithmetic
     sources = [module.__name__ for module in (decorators, intrinsics, memory, conversions, vocabulary)]
     digest = digest_of(*sources, _constants.__name__, part.__module__, __name__)
-    kinds = (storage.parameters.name, storage.states.name, storage.rounding)
-    name = unique_name(sweep, _GROUP, _GROUP_WITH_SUMS, _ROW, _LOOP, _FETCHES, _SUMS, _RESULTS, *kinds, digest)
+    salts = {buffer: salt_of(own) for buffer, own in zip(sweep.numbered().buffers, sweep.buffers, strict=True)}
+    sweep = sweep.numbered()
+    name = unique_name(sweep, _source(sweep, "", storage, salts), storage.parameters.name, storage.states.name, digest)
     n, gradient = types.int64, pointer_type(storage.of("g" if "g" in sweep.buffers else sweep.buffers[0]))
     space: dict[str, Any] = {
         "__name__": sweep.update.__module__,
@@ -149,16 +151,16 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
         "shifted": shifted,
         "fill_with_zeros": fill_with_zeros,
     }
-    define_at(sweep.update, _source(sweep, name, storage), space)
+    define_at(sweep.update, _source(sweep, name, storage, salts), space)
     space["element"] = inlined(space[f"{name}_element"], forceinline=True)
     space["group"] = inlined(space[f"{name}_group"], forceinline=True)  # so that its size is a constant
     numbers, lanes = types.CPointer(from_dtype(dtype)), types.CPointer(types.float64)
     return part(space[name], types.CPointer(n), n, n, gradient, numbers, n, lanes)
 
 
-def _source(sweep: Sweep, name: str, storage: Storage) -> str:
+def _source(sweep: Sweep, name: str, storage: Storage, salts: Mapping[str, int]) -> str:
     terms = len(sweep.sums) * LANES
-    conversion = _Conversion(sweep, storage)
+    conversion = _Conversion(sweep, storage, salts)
     group = GROUP * ROWS if sweep.sums else GROUP
     more = "".join(f", {argument}" for argument in conversion.names)
     named = {"name": name, "buffers": ", ".join(sweep.buffers), "more": more}
@@ -196,7 +198,7 @@ class _Conversion:
         What makes the keys, once in a pass.
     """
 
-    def __init__(self, sweep: Sweep, storage: Storage) -> None:
+    def __init__(self, sweep: Sweep, storage: Storage, salts: Mapping[str, int]) -> None:
         self._storage = storage
         rounded = [buffer for buffer in sweep.writes if storage.is_converted(buffer)] if storage.is_random else []
         keys = [f"{buffer}_key" for buffer in rounded]
@@ -207,7 +209,7 @@ class _Conversion:
         place = number_count(sweep)
         words = f"numbers[{place}], numbers[{place + 1}]"
         self.lines = [f"flat_position = table[{len(_own(sweep))}] + start"]
-        self.lines += [f"{buffer}_key = key_words({words}, {salt_of(buffer)})" for buffer in rounded]
+        self.lines += [f"{buffer}_key = key_words({words}, {salts[buffer]})" for buffer in rounded]
 
     def load(self, buffer: str) -> str:
         """Return the source of element i in the dtype of the arithmetic."""

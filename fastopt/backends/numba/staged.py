@@ -18,7 +18,7 @@ from .engine import moment_part
 from .network import NumbaTrainer
 from .numbers import compiled_numbers
 from .rule import compiled_pass
-from .stages import Plan, RoundAt, SpanAt, StageAt
+from .stages import Plan, SpanAt, StageAt, TurnAt
 
 __all__ = ["make_staged_trainer"]
 
@@ -50,21 +50,20 @@ class _StagedTrainer:
         )
         assert self._spans.shape[1] == SpanAt.SIZE
         self._pieces = np.array(update.pieces(), np.int64)
-        self._rounds = np.array([_round(update, numbers) for numbers in update.rounds(network)], np.int64)
-        assert self._rounds.shape[1] == RoundAt.SIZE
+        self._turns = np.array([_turn(update, numbers) for numbers in update.turns(network)], np.int64)
+        assert self._turns.shape[1] == TurnAt.SIZE
         self._codes = (moment_part(dtype), compiled_numbers(update.rule, update.frame))
         self._rows = np.zeros((len(self._stages), StageAt.SIZE), np.int64)
         self._bound: tuple[Array, ...] = ()
         moment, numbers = self._codes
-        ends_with_numbers = bool(update.rule.schedule.after[-1]) or bool(update.sweeps[-1].sums)
         plan = {
             Plan.STAGES: address(self._rows),
             Plan.SPANS: address(self._spans),
             Plan.PIECES: address(self._pieces),
-            Plan.ROUNDS: address(self._rounds),
-            Plan.ROUND_COUNT: len(self._rounds),
+            Plan.TURNS: address(self._turns),
+            Plan.TURN_COUNT: len(self._turns),
             Plan.STAGE_COUNT: len(self._stages),
-            Plan.MOMENTS: len(self._stages) + ends_with_numbers,
+            Plan.MOMENTS: update.moments,
             Plan.FRAMES: address(self._frames.values),
             Plan.FRAME_SIZE: update.frame.size,
             Plan.GIVEN_SIZE: len(update.frame.given),
@@ -101,8 +100,8 @@ class _StagedTrainer:
         return result
 
 
-def _round(update: StagedUpdate, numbers: range) -> tuple[int, ...]:
-    """Return the row of a round's table."""
+def _turn(update: StagedUpdate, numbers: range) -> tuple[int, ...]:
+    """Return the row of a turn's table."""
     chunks = update.chunks
     first, last = numbers.start, numbers.stop
     return first, last - first, sum(chunks[:first]), sum(chunks[first:last])

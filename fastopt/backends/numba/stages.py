@@ -14,22 +14,22 @@ from .intrinsics import begin_flush_to_zero, end_flush_to_zero
 from .memory import as_dtype_of, call_part, pointer_at, shifted, whole
 from .team import finish_item, next_item
 
-__all__ = ["Plan", "RoundAt", "SpanAt", "StageAt", "moment_range", "update_in_stages"]
+__all__ = ["Plan", "SpanAt", "StageAt", "TurnAt", "moment_range", "update_in_stages"]
 
 
 class Plan(IntEnum):
     """Places in the table of an update: addresses, and numbers of things.
 
     `GIVEN` is what is given for the first step of a call, a row for each group. `MOMENTS` counts the moments at which
-    numbers are computed: one before each stage, and one more where something is computed after the last. `ROUNDS` has
-    a row of :class:`RoundAt` for each layer, or one for all of them.
+    numbers are computed: one before each stage, and one more where something is computed after the last. `TURNS` has
+    a row of :class:`TurnAt` for each layer, or one for all of them.
     """
 
     STAGES = 0
     SPANS = auto()
     PIECES = auto()
-    ROUNDS = auto()
-    ROUND_COUNT = auto()
+    TURNS = auto()
+    TURN_COUNT = auto()
     STAGE_COUNT = auto()
     MOMENTS = auto()
     FRAMES = auto()
@@ -69,8 +69,8 @@ class SpanAt(IntEnum):
     SIZE = auto()
 
 
-class RoundAt(IntEnum):
-    """Places in the table of one round of updates: the spans that are updated together, and their pieces."""
+class TurnAt(IntEnum):
+    """Places in the table of one turn of updates: the spans that are updated together, and their pieces."""
 
     FIRST_SPAN = 0
     SPANS = auto()
@@ -172,17 +172,17 @@ def _piece_item(item: Any, plan: Any, number: Any, gradients: Any, itemsize: Any
 
 @inlined
 def update_in_stages(address, number, step, gradients, itemsize, sync, thread, threads, phase, done, saved):  # type: ignore[no-untyped-def]
-    """Do one thread's share of a round of updates; return the counts of phases and of items done.
+    """Do one thread's share of a turn of updates; return the counts of phases and of items done.
 
     Numbers are computed by whichever thread comes first, with the floating-point mode of the host, `saved`.
     """
     plan = whole(address)
-    spans = whole(plan[Plan.ROUNDS] + 8 * RoundAt.SIZE * number)
-    first = spans[RoundAt.FIRST_SPAN]
-    last, first_piece = first + spans[RoundAt.SPANS], spans[RoundAt.FIRST_PIECE]
+    spans = whole(plan[Plan.TURNS] + 8 * TurnAt.SIZE * number)
+    first = spans[TurnAt.FIRST_SPAN]
+    last, first_piece = first + spans[TurnAt.SPANS], spans[TurnAt.FIRST_PIECE]
     given = plan[Plan.GIVEN] + 8 * step * plan[Plan.GROUPS] * plan[Plan.GIVEN_SIZE]
     for k in range(plan[Plan.STAGE_COUNT] + plan[Plan.MOMENTS]):
-        items = spans[RoundAt.PIECES] if k % 2 else 1
+        items = spans[TurnAt.PIECES] if k % 2 else 1
         phase += 1
         done += items
         while True:

@@ -315,9 +315,9 @@ def work(table: Any, thread: Any) -> None:
     threads, depth, itemsize = call[Call.THREADS], call[Call.DEPTH], call[Call.ITEM_SIZE]
     total, batch, panel = call[Call.COUNT], call[Call.BATCH], call[Call.PANEL]
     phase, done, start, step = 0, 0, 0, 0
-    plan, gradients, rounds = call[Call.PLAN], call[Call.GRADIENTS], 0
+    plan, gradients, turns = call[Call.PLAN], call[Call.GRADIENTS], 0
     if plan:
-        rounds = whole(plan)[Plan.ROUND_COUNT]
+        turns = whole(plan)[Plan.TURN_COUNT]
     coefficients = call[Call.COEFFICIENTS]
     while start < total:
         rows = min(batch, total - start)
@@ -348,8 +348,8 @@ def work(table: Any, thread: Any) -> None:
                 else:
                     _backward_item(item, call, layer, below, inputs, places, rows, height, coefficients, thread)
                 finish_item(sync, threads)
-            if stage == BACKWARD and (rounds == depth or (rounds == 1 and index == 0)):
-                number = index if rounds == depth else 0
+            if stage == BACKWARD and (turns == depth or (turns == 1 and index == 0)):
+                number = index if turns == depth else 0
                 phase, done = update_in_stages(
                     plan, number, step, gradients, itemsize, sync, thread, threads, phase, done, saved
                 )
