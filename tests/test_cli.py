@@ -172,7 +172,8 @@ def test_every_option_reaches_the_settings(ok):
         "hidden": [9, 8], "activation": "tanh", "output_activation": "sigmoid", "loss": "mean_squared_error",
         "init": "glorot", "dtype": "float64", "kink": 0.5, "rule": "adamw", "hyper": {"lr": 0.01, "betas": [0.8, 0.9]},
         "bias_decay": False, "clip_value": 3.0, "max_norm": 2.0, "max_segment_norm": 4.0, "skip_nonfinite": True,
-        "backend": "reference", "epochs": 1, "batch_size": None, "sampling": "random", "schedule": "linear", "seed": 4,
+        "states": None, "rounding": "nearest", "backend": "reference", "epochs": 1, "batch_size": None,
+        "sampling": "random", "schedule": "linear", "seed": 4,
     }  # fmt: skip
     saved = load_model(Path("run"))
     assert (saved.checkpoint.optimizer["step"], saved.standardiser) == (1, None)

@@ -378,7 +378,7 @@ def test_fit_says_what_it_takes(argument):
         TypeError, match=f"fit: got an unknown argument '{argument}', expected x, y, rule, epoch"
     ) as error:
         model.fit(*_arrays(), rule="adam", **{argument: 1})
-    assert "the optimizer's groups, backend, threads, " in str(error.value)
+    assert "the optimizer's groups, states, rounding, backend, threads, " in str(error.value)
     assert str(error.value).endswith("adam's lr, betas, eps, weight_decay")
     assert bits(model.parameters) == before
 
