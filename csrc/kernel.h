@@ -7,23 +7,18 @@
 struct kernel {
     pass_function update;
     int states, numbers, sums; /* with the key among the numbers where stores are rounded at random */
-    size_t item, state_item;   /* bytes of an element of p and g, and of a state */
+    size_t item, state_item;   /* of ITEM_SIZES */
     const uint32_t *salts;
 };
 
-static size_t item_size(int storage)
-{
-    return storage == FASTOPT_FLOAT64 ? sizeof(double)
-           : storage == FASTOPT_FLOAT32 || storage == FASTOPT_BFLOAT16_STATES ? sizeof(float)
-                                                                              : sizeof(uint16_t);
-}
-
-static size_t state_item_size(int storage)
-{
-    return storage == FASTOPT_BFLOAT16_STATES      ? sizeof(uint16_t)
-           : storage == FASTOPT_BFLOAT16_PARAMETERS ? sizeof(float)
-                                                    : item_size(storage);
-}
+/* Bytes of an element of p and g, and of a state, for each storage. */
+static const size_t ITEM_SIZES[STORAGES][2] = {
+    [FASTOPT_FLOAT32] = {sizeof(float), sizeof(float)},
+    [FASTOPT_FLOAT64] = {sizeof(double), sizeof(double)},
+    [FASTOPT_BFLOAT16_STATES] = {sizeof(float), sizeof(uint16_t)},
+    [FASTOPT_BFLOAT16_PARAMETERS] = {sizeof(uint16_t), sizeof(float)},
+    [FASTOPT_BFLOAT16] = {sizeof(uint16_t), sizeof(uint16_t)},
+};
 
 /* A buffer from an element on; none where there is none. */
 static inline void *from_element(void *buffer, size_t element, size_t item)

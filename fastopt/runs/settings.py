@@ -118,7 +118,7 @@ class Settings:
         None,
         "optimizer",
         Choice("dtype of states", ("bfloat16", *DTYPES)),
-        "dtype of the states; bfloat16, beside parameters of float32, halves their memory",
+        "dtype of the states; bfloat16 halves their memory, for parameters of float32",
         default_text="that of --dtype",
     )
     rounding: str = setting(

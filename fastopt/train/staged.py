@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .._constants import KEY_NUMBERS
 from ..backends import SpanSpec, StagedUpdate, key_of
 from ..optim import Group, Optimizer
 from ..rules import TOTAL, Sweep
 from ..rules.frame import GIVEN
 
 __all__ = ["StagedNumbers", "staged_update"]
+
+_NO_KEY = (0.0,) * KEY_NUMBERS
+"""What stands in the place of a key where nothing is rounded at random."""
 
 
 def staged_update(optimizer: Optimizer) -> StagedUpdate | None:
@@ -44,22 +48,23 @@ class StagedNumbers:
 
     def __init__(self, optimizer: Optimizer, update: StagedUpdate) -> None:
         self._optimizer, self._groups, self._memory = optimizer, _groups(optimizer), update.frame.memory
-        self._seed = optimizer.parts.seed
+        self._seed, self._is_random = optimizer.parts.seed, optimizer.parts.storage.is_random
         self._coefficients = update.frame.given[len(GIVEN) :]
 
     def given(self, lr_scales: Sequence[float]) -> NDArray[np.float64]:
         """Return the numbers that the coming steps are given, of shape (steps, groups, numbers)."""
-        first = self._optimizer.steps + 1
-        return np.array(
-            [[self._row(group, first + k, factor) for group in self._groups] for k, factor in enumerate(lr_scales)]
-        )
+        scale, _, clip_value, max_norm, max_segment_norm = self._optimizer.options()
+        common = (1.0, np.inf, 0.0, clip_value, scale, max_norm, max_segment_norm)
+        rows = []
+        for t, factor in enumerate(lr_scales, self._optimizer.steps + 1):
+            key = key_of(self._seed, t) if self._is_random else _NO_KEY
+            rows.append([(*common, *self._own(group, t, group.lr * factor, key)) for group in self._groups])
+        return np.array(rows)
 
-    def _row(self, group: Group, t: int, lr_scale: float) -> tuple[float, ...]:
-        (scale, _, clip_value, max_norm, max_segment_norm), lr = self._optimizer.options(), group.lr * lr_scale
-        limits = (scale, max_norm, max_segment_norm)
+    def _own(self, group: Group, t: int, lr: float, key: tuple[float, ...]) -> tuple[float, ...]:
+        """Return what a group is given at step t, after what all are."""
         values = group.at_step(t, lr)
-        own = (values[name] for name in self._coefficients)
-        return (1.0, np.inf, 0.0, clip_value, *limits, *group.decay(lr), *key_of(self._seed, t), *own)
+        return (*group.decay(lr), *key, *(values[name] for name in self._coefficients))
 
     def memory(self) -> NDArray[np.float64]:
         """Return the memory of the groups, of shape (groups, memories)."""
