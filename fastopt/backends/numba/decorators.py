@@ -16,8 +16,8 @@ _compile: Any = partial(njit, error_model="numpy")
 
 
 def inlined(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile a function that only kernels call."""
-    return _compile(function, **options)
+    """Compile a function that only kernels call: without the two wrappers through which Python and C would."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
 def kernel(function: Callable[..., Any] | None = None, *, digest: str = "", **options: Any) -> Any:
