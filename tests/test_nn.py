@@ -345,8 +345,10 @@ def test_step_on_gathered_rows(data):
     assert np.isnan(model.gradients).all()
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [*((loss, "relu") for loss in LOSSES), *(("mean_squared_error", activation) for activation in ACTIVATIONS)],
+)
 def test_a_step_allocates_nothing_that_grows_with_the_batch(loss, activation):
     rows = 200_000
     rng = np.random.default_rng(0)
