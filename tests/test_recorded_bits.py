@@ -428,6 +428,13 @@ def test_the_record_of_a_resumed_run_is_that_of_one_in_one_go(dtype):
     assert digests[f"run {dtype}, resumed"] == digests[f"run {dtype}, in one go"]
 
 
+@pytest.fixture
+def _no_picture(monkeypatch):
+    """A run draws its curves at its end, which takes most of a short one's time and changes no bit."""
+    monkeypatch.setattr("fastopt.runs.run.plot_history", lambda *arguments: None)
+
+
+@pytest.mark.usefixtures("_no_picture")
 @pytest.mark.parametrize("name", CASES)
 def test_bits_are_those_recorded(name, compiled):
     for threads in CASES[name].threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, auto
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -109,8 +110,12 @@ def parallel_threads() -> int:
     return int(numba.get_num_threads()) if threading_layer() else 1
 
 
+@cache
 def threading_layer() -> str | None:
-    """Return the first layer of Numba's own order of preference that two threads may enter at once."""
+    """Return the first layer of Numba's own order of preference that two threads may enter at once.
+
+    Asked once: Python looks for a layer that is missing for half a millisecond each time.
+    """
     for module, name in (("tbbpool", "TBB"), ("omppool", "OpenMP")):
         try:
             import_module(f"numba.np.ufunc.{module}")
