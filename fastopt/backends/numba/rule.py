@@ -79,7 +79,7 @@ def {name}(table, start, size, g, numbers, zero_grad, lanes):
         if first + {ahead} < size:
 {fetches}
 {sums}
-        group({groups}, {group}, values{given})
+        group({groups}, int64({group}), values{given})
         if zero_grad and (first + {group}) % {block} == 0:
             fill_with_zeros(shifted(g, first + {group} - {block}), {block})
     if whole < size:
@@ -138,6 +138,7 @@ def compiled_pass(sweep: Sweep, storage: Storage) -> Any:
         "add_lanes": add_lanes,
         "fma": fma,
         "float64": np.float64,
+        "int64": np.int64,  # of a size: a literal is a type of its own, for which a group is compiled once more
         "begin_flush_to_zero": begin_flush_to_zero,
         "end_flush_to_zero": end_flush_to_zero,
         "prefetch": prefetch,
