@@ -38,7 +38,15 @@ from fastopt.bench.results import Results, new_results, without_folders
 from fastopt.bench.roof import ROOFS, roof_rule
 from fastopt.bench.rows import Row, best_peer
 from fastopt.bench.timing import paired_ratio, plan_round, summarise, time_in_turns, time_samples
-from fastopt.bench.validation import LOSS_TOLERANCE, STEP_TOLERANCE, check_steps, mean_loss, step_error, train_reference
+from fastopt.bench.validation import (
+    LOSS_TOLERANCE,
+    STEP_TOLERANCE,
+    check_steps,
+    mean_loss,
+    step_error,
+    step_tolerance,
+    train_reference,
+)
 from fastopt.bench.worker import serve
 from fastopt.bench.workers import Failure, Workers
 from fastopt.cli import main
@@ -163,6 +171,19 @@ class Broken(own.Stepper):
 def test_a_right_optimizer_passes(rule, dtype, kind, backend):
     case = StepCase(rule, dtype, 999, kind=kind)
     assert step_error(case, make_stepper(CONTENDERS[f"fastopt-{backend}"])) <= STEP_TOLERANCE[dtype] / 10
+
+
+@pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.states])
+def test_states_of_bfloat16_are_those_of_the_reference(rule, compiled):
+    case = StepCase(rule, "float32", 100_003, states="bfloat16")
+    assert step_error(case, make_stepper(CONTENDERS[f"fastopt-{compiled}"])) <= step_tolerance(case)
+
+
+def test_states_of_another_dtype_than_the_case_names_are_caught():
+    case = StepCase("schedule_free_adamw", "float32", 999, states="bfloat16")
+    plain = StepCase("schedule_free_adamw", "float32", 999)
+    make = make_stepper(CONTENDERS[f"fastopt-{BACKEND}"])
+    assert step_error(case, lambda _, p, g: make(plain, p, g)) > step_tolerance(case)
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
