@@ -1,5 +1,6 @@
 """What the tests of the core share: the backends that are here, hyper-parameters for every rule, random buffers."""
 
+import os
 import shutil
 import signal
 
@@ -11,6 +12,10 @@ from simulated import pytest_collect_file, pytest_pycollect_makemodule  # noqa: 
 from fastopt.backends import BACKENDS, storage_of, why_missing
 
 __all__ = ["DTYPES", "HYPER"]
+
+# Read when OpenMP is loaded. By default its threads wait for work by spinning: two processes of tests, one a processor,
+# then keep each other from it, and take twice the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 DTYPES = ("float32", "float64")
 
