@@ -293,8 +293,9 @@ def _train(run, stop_after=None):
         if len(steps) == stop_after:
             run.training.stop()
 
-    run.history += run.training.run(on_step)
-    run.save()
+    with run:
+        run.history += run.training.run(on_step)
+        run.save()
     return run
 
 
@@ -367,13 +368,14 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(table, tmp_path):
 def test_a_folder_that_is_not_empty_is_refused_and_untouched(tmp_path):
     (tmp_path / "kept.txt").write_text("kept")
     for folder in (tmp_path, tmp_path / "kept.txt"):
-        with pytest.raises(FileExistsError, match="exists already; choose another folder"):
+        with pytest.raises(FileExistsError, match=r"exists already(; choose another folder| and is not a folder)"):
             Run.start(folder, Settings(epochs=1))
     assert (os.listdir(tmp_path), (tmp_path / "kept.txt").read_text()) == (["kept.txt"], "kept")
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    assert Run.start(tmp_path, Settings(epochs=1)).folder == tmp_path
+    with Run.start(tmp_path, Settings(epochs=1)) as run:
+        assert run.folder == tmp_path
 
 
 def _edit_input(path):
@@ -396,7 +398,8 @@ def test_changed_data_are_refused(change, table, tmp_path):
     path.write_text(table.read_text())
     _train(Run.start(tmp_path / "run", Settings(data=str(path), target="kind", epochs=1, hidden=())))
     before = (tmp_path / "run" / MODEL_FILE).read_bytes()
-    assert Run.resume(tmp_path / "run").training.position.epoch == 1
+    with Run.resume(tmp_path / "run") as run:
+        assert run.training.position.epoch == 1
     change(path)
     with pytest.raises(ValueError, match=r"is not what this run was trained on; put it back"):
         Run.resume(tmp_path / "run", epochs=2)

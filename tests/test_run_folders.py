@@ -1,5 +1,6 @@
 """Folders of runs: leftovers of killed runs, files that cannot be written, damaged files; and output in ASCII."""
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import fastopt.runs.run
 from fastopt._files import is_leftover, replace_file
 from fastopt.cli import main
 from fastopt.commands import predict
+from fastopt.runs.owner import OWNER_FILE
 from fastopt.runs.plots import draw_history
 from fastopt.runs.run import Run
 from fastopt.runs.saved_run import MODEL_FILE, load_model
@@ -27,6 +29,12 @@ from fastopt.train import EpochResult
 SMALL = Settings(epochs=1, hidden=(), backend="reference")
 
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="whether a process is alive is asked on POSIX only")
+
+
+def _saved(folder, settings=SMALL):
+    """Save a run in the folder before its first step."""
+    with Run.start(folder, settings) as run:
+        run.save()
 
 
 # What killed runs leave
@@ -49,11 +57,11 @@ def _kill_a_save(path):
 
 @needs_signals
 def test_the_next_save_removes_what_a_killed_one_left(tmp_path):
-    run = Run.start(tmp_path / "run", SMALL)
-    run.save()
-    left = _kill_a_save(run.folder / MODEL_FILE)
-    assert is_leftover(left)
-    run.save()
+    with Run.start(tmp_path / "run", SMALL) as run:
+        run.save()
+        left = _kill_a_save(run.folder / MODEL_FILE)
+        assert is_leftover(left)
+        run.save()
     assert sorted(os.listdir(run.folder)) == ["history.csv", MODEL_FILE, "settings.json"]
 
 
@@ -61,10 +69,10 @@ def test_the_next_save_removes_what_a_killed_one_left(tmp_path):
 @pytest.mark.parametrize("again", ["start", "resume"])
 def test_a_start_removes_what_a_killed_save_left(again, tmp_path):
     if again == "resume":
-        Run.start(tmp_path, SMALL).save()
+        _saved(tmp_path)
     left = _kill_a_save(tmp_path / MODEL_FILE)
-    Run.start(tmp_path, SMALL) if again == "start" else Run.resume(tmp_path)
-    assert not left.exists()
+    with Run.start(tmp_path, SMALL) if again == "start" else Run.resume(tmp_path):
+        assert not left.exists()
 
 
 @needs_signals
@@ -98,7 +106,7 @@ def test_a_run_killed_in_its_first_save_is_started_again(tmp_path, monkeypatch, 
 def test_an_existing_folder_says_what_can_be_done(tmp_path):
     for name in ("run", "other"):
         (tmp_path / name).mkdir()
-    Run.start(tmp_path / "run", SMALL).save()
+    _saved(tmp_path / "run")
     (tmp_path / "other" / "notes").write_text("kept")
     for name, words in (("run", "continue its run with --resume"), ("other", "empty it: there is no run in it")):
         with pytest.raises(FileExistsError, match=rf"exists already; choose another folder with --out, or {words}"):
@@ -107,17 +115,123 @@ def test_an_existing_folder_says_what_can_be_done(tmp_path):
         load_model(tmp_path / "other")
 
 
+# Who has a folder
+
+_TRAIN = [sys.executable, "-m", "fastopt", "train", "--backend", "reference", "--hidden", "--quiet"]
+
+
+def test_runs_that_start_together_get_a_folder_each(tmp_path):
+    runs = [subprocess.Popen([*_TRAIN, "--epochs", "1"], cwd=tmp_path) for _ in range(4)]
+    assert [run.wait() for run in runs] == [0] * 4
+    assert sorted(os.listdir(tmp_path / "runs")) == ["digits", "digits-2", "digits-3", "digits-4"]
+    for folder in (tmp_path / "runs").iterdir():
+        assert load_model(folder).position.epoch == 1
+        assert OWNER_FILE not in os.listdir(folder)
+
+
+@pytest.mark.parametrize("use", ["start", "replace", "resume"])
+def test_the_folder_of_an_active_run_is_refused(use, tmp_path):
+    folder = tmp_path / "run"
+    with Run.start(folder, SMALL) as run:
+        run.save()
+        before = sorted(os.listdir(folder)), (folder / MODEL_FILE).read_bytes()
+        options = {"start": ["--out"], "replace": ["--overwrite", "--out"], "resume": []}[use]
+        command = [*_TRAIN, *options, folder] if options else [*_TRAIN[:4], "--resume", folder]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert other.returncode == 1
+        assert re.fullmatch(
+            rf"fastopt train: error: .*run is in use by another run \(process {os.getpid()} on .*\); wait until .*\n",
+            other.stderr,
+        )
+        assert (sorted(os.listdir(folder)), (folder / MODEL_FILE).read_bytes()) == before
+    Run.resume(folder).close()
+
+
+@needs_signals
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_run_that_was_killed_has_its_folder_no_more(is_saved, tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from fastopt.runs import Run, Settings\n"
+        "run = Run.start(Path(sys.argv[1]), Settings(epochs=1, hidden=(), backend='reference'))\n"
+        f"{'run.save()' if is_saved else ''}\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"], check=False).returncode == -9
+    assert OWNER_FILE in os.listdir(tmp_path / "run")
+    with Run.resume(tmp_path / "run") if is_saved else Run.start(tmp_path / "run", SMALL) as run:
+        run.save()
+    assert sorted(os.listdir(tmp_path / "run")) == ["history.csv", MODEL_FILE, "settings.json"]
+
+
+@needs_signals
+def test_a_process_number_in_the_file_holds_nothing(tmp_path):
+    (tmp_path / OWNER_FILE).write_text(f"process {os.getpid()} on this machine\n")  # alive, and without the lock
+    _saved(tmp_path)
+
+
+@needs_signals
+def test_a_forked_child_that_ends_gives_nothing_back(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from fastopt.runs.owner import Claim\n"
+        "folder = Path(sys.argv[1]); claim = Claim(folder)\n"
+        "child = os.fork()\n"
+        "if not child: sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "assert os.listdir(folder)\n"
+        "try: Claim(folder)\n"
+        "except BlockingIOError: claim.release()\n"
+        "assert not os.listdir(folder)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_is_not_writable_is_said_before_the_first_step(number, tmp_path, monkeypatch):
+    _saved(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+
+    def refuse(path, *flags):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("fastopt.runs.owner.os.open", refuse)
+    with pytest.raises(OSError, match=rf"cannot be written to: {os.strerror(number)}; a run needs a folder"):
+        Run.resume(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
+    options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
+    folder = tmp_path / "run"
+    assert main(["train", *options, "--out", str(folder)]) == 0
+    (folder / "notes.txt").write_text("kept")
+    assert main(["train", *options, "--seed", "1", "--out", str(folder), "--overwrite", "--epochs", "2"]) == 0
+    assert load_model(folder).position.epoch == 2
+    assert (folder / "notes.txt").read_text() == "kept"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("kept")
+    capsys.readouterr()
+    for words, message in (
+        (["--out", str(tmp_path / "other"), "--overwrite"], "empty it: there is no run in it"),
+        (["--overwrite"], "--overwrite replaces the run in the folder that --out names"),
+        (["--data", "nowhere.csv", "--out", str(folder), "--overwrite"], "nowhere.csv"),
+    ):
+        assert main(["train", *options, *words]) == 1
+        assert message in capsys.readouterr().err
+    assert load_model(folder).position.epoch == 2  # an error before the training leaves the run as it is
+
+
 # Saving
 
 
 def test_the_data_are_hashed_once(tmp_path, monkeypatch):
     calls, hash_data = [], fastopt.runs.run._fingerprint
     monkeypatch.setattr(fastopt.runs.run, "_fingerprint", lambda parts: calls.append(parts) or hash_data(parts))
-    run = Run.start(tmp_path / "run", SMALL)
-    for _ in range(3):
-        run.save()
+    with Run.start(tmp_path / "run", SMALL) as run:
+        for _ in range(3):
+            run.save()
     assert len(calls) == 1
-    Run.resume(tmp_path / "run").save()
+    with Run.resume(tmp_path / "run") as again:
+        again.save()
     assert len(calls) == 2
     assert load_model(tmp_path / "run").fingerprint == hash_data((run.train, run.test))
 
@@ -179,15 +293,16 @@ def whole(tmp_path_factory):
     rows = [f"{a:.3f},{b:.3f},{'yes' if a > b else 'no'}" for a, b in x]
     (folder / "table.csv").write_text("\n".join(["a,b,kind", *rows]))
     settings = replace(SMALL, data=str(folder / "table.csv"), target="kind", epochs=2, batch_size=8)
-    run, steps = Run.start(folder / "run", settings), []
+    steps = []
 
     def stop(position):
         steps.append(position)
         if len(steps) == 6:
             run.training.stop()
 
-    run.history += run.training.run(stop)
-    run.save()
+    with Run.start(folder / "run", settings) as run:
+        run.history += run.training.run(stop)
+        run.save()
     assert (run.training.position.epoch, run.training.position.step) == (1, 2)
     return folder
 
@@ -231,7 +346,7 @@ def test_a_changed_value_in_a_run_file_is_one_sentence(whole, tmp_path):
     for place in places:
         for value in _VALUES:
             _with(whole, tmp_path, place, value)
-            for use in (lambda: Run.resume(tmp_path), lambda: predict.run(arguments)):
+            for use in (lambda: Run.resume(tmp_path).close(), lambda: predict.run(arguments)):
                 try:
                     use()
                 except (ValueError, TypeError, OSError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..rules import RULES
 from ..runs.options import Option, Text, Whole
-from ..runs.run import Run, new_folder
+from ..runs.run import Run
 from ..runs.saved_run import MODEL_FILE
 from ..runs.settings import Settings, find_rule
 from ..train import PREPARING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
@@ -74,18 +74,21 @@ def add_parser(commands: Any) -> None:
             if option.group == "optimizer":
                 groups["hyper"] = parser.add_argument_group("hyper-parameters of the rule")
         add_option(groups[option.group], name, option)
-    groups["run"].add_argument("--quiet", action="store_true", help="print only where the run is saved")
-    taken = {option_name(name, option) for name, option in options.items()} | {"--quiet", "--set", "--help"}
+    flags = {"--overwrite": "replace the run in the folder of --out", "--quiet": "print only where the run is saved"}
+    for flag, text in flags.items():
+        groups["run"].add_argument(flag, action="store_true", default=False, help=text)
+    taken = {option_name(name, option) for name, option in options.items()} | {*flags, "--set", "--help"}
     parser.prepare = lambda arguments: _prepare(groups["hyper"], taken, arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, save, draw; print where."""
     given = vars(arguments)
-    quiet = given.get("quiet", False)
+    quiet = given["quiet"]
     with Waiting(PREPARING, disable=quiet):
         opened = _open(given)
-    return _train(opened, quiet=quiet)
+    with opened:
+        return _train(opened, quiet=quiet)
 
 
 def _open(given: dict[str, Any]) -> Run:
@@ -93,8 +96,10 @@ def _open(given: dict[str, Any]) -> Run:
         return Run.resume(Path(given["resume"]), epochs=given.get("epochs"), threads=given.get("threads"))
     own = {name: value for name, value in given.items() if name in Settings.options()}
     settings = Settings(**own, hyper=read_hyper(given))
-    folder = Path(given["out"]) if "out" in given else new_folder(_name(settings))
-    return Run.start(folder, settings, threads=given.get("threads"))
+    if given["overwrite"] and "out" not in given:
+        raise ValueError("--overwrite replaces the run in the folder that --out names; without --out a new one is made")
+    folder = Path(given["out"]) if "out" in given else None
+    return Run.start(folder, settings, threads=given.get("threads"), overwrite=given["overwrite"])
 
 
 def _prepare(group: Any, taken: set[str], arguments: Sequence[str]) -> str:
@@ -131,12 +136,6 @@ def _defaults_of_rules() -> list[str]:
         f"  {name:<{width}}" + " ".join(f"{option_name(key)} {hyper_text(value)}" for key, value in rule.hyper.items())
         for name, rule in RULES.items()
     ]
-
-
-def _name(settings: Settings) -> str:
-    if settings.data is None:
-        return "digits"
-    return Path(settings.data.split(",")[0]).expanduser().resolve().name.split(".")[0] or "data"
 
 
 def _train(run: Run, *, quiet: bool) -> int:

@@ -7,11 +7,14 @@ The folder holds ``model.safetensors``, which contains everything needed to cont
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,9 @@ from .._files import is_leftover, remove_leftovers, replace_file
 from ..data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from ..train import EpochResult, Position, Training
 from .checkpoint import save_checkpoint
+from .owner import OWNER_FILE, Claim
 from .plots import plot_history
-from .saved_run import MODEL_FILE, load_model, reading
+from .saved_run import MODEL_FILE, load_model, model_file, reading
 from .settings import Settings
 
 __all__ = ["Run", "new_folder"]
@@ -40,6 +44,7 @@ class Run:
         training: Training,
         history: list[EpochResult],
         fingerprint: dict[str, Any],
+        claim: Claim,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -48,26 +53,57 @@ class Run:
         self.training = training
         self.history = history
         self._fingerprint = fingerprint
+        self._claim = claim
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the folder back: until then, and while this process lives, no other run can have it."""
+        self._claim.release()
 
     @classmethod
-    def start(cls, folder: Path, settings: Settings, threads: int | None = None) -> Run:
+    def start(
+        cls, folder: Path | None, settings: Settings, threads: int | None = None, *, overwrite: bool = False
+    ) -> Run:
         """Load the data, make the model and the optimizer, and create the folder.
+
+        Parameters
+        ----------
+        folder
+            It must be new or empty. With None it is the first of ``runs/NAME``, ``runs/NAME-2``, … that does not exist
+            yet, where NAME is that of the data.
+        settings
+            What is trained, and how.
+        threads
+            CPU threads; all processors of this process with None.
+        overwrite
+            Whether the run in the folder is to be replaced. Its files are removed when everything is ready to start;
+            other files in the folder stay.
 
         Raises
         ------
         FileExistsError
             The folder exists and is not empty.
+        BlockingIOError
+            Another run is active in it.
         ValueError, TypeError, FileNotFoundError
             The data or a setting is wrong. No folder is created.
         """
-        _check_new(folder)
+        if folder is not None:
+            _check_free(folder, overwrite)
         parts = load_parts(settings)
         standardiser = Standardiser.fit(parts[0]) if settings.standardise else None
         model = settings.make_model(parts[0])
         training = _training(settings, parts, standardiser, model, settings.make_optimizer(model, threads))
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        return cls(folder, settings, parts, standardiser, training, [], _fingerprint(parts))
+        fingerprint = _fingerprint(parts)
+        folder, claim = _claim_new(folder, settings.data_name, overwrite)
+        return cls(folder, settings, parts, standardiser, training, [], fingerprint, claim)
 
     @classmethod
     def resume(cls, folder: Path, *, epochs: int | None = None, threads: int | None = None) -> Run:
@@ -77,7 +113,21 @@ class Run:
         ------
         FileNotFoundError, ValueError
             There is no run, its model file is damaged, the data has changed, or `epochs` is less than what is done.
+        BlockingIOError
+            The run is active.
+        OSError
+            The folder cannot be written to.
         """
+        folder = model_file(folder).parent
+        claim = Claim(folder)
+        try:
+            return cls._resume(folder, claim, epochs, threads)
+        except BaseException:
+            claim.release()
+            raise
+
+    @classmethod
+    def _resume(cls, folder: Path, claim: Claim, epochs: int | None, threads: int | None) -> Run:
         saved = load_model(folder)
         settings = saved.settings if epochs is None else replace(saved.settings, epochs=epochs)
         if settings.epochs < saved.position.epoch:
@@ -99,7 +149,7 @@ class Run:
         with reading(folder):
             _check_position(training)
         remove_leftovers(folder)
-        return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint)
+        return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint, claim)
 
     def save(self) -> None:
         """Write the model, then the files for people to look at.
@@ -140,9 +190,17 @@ class Run:
 
 
 def new_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """Return the first of ``parent/name``, ``parent/name-2``, … that does not exist yet."""
-    candidates = (parent / (name if k == 1 else f"{name}-{k}") for k in range(1, 1_000_000))
-    return next(path for path in candidates if not path.exists())
+    """Make the first of ``parent/name``, ``parent/name-2``, … that does not exist yet, and return it.
+
+    Whoever makes a folder has it: of two runs that start together, each gets one.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for k in itertools.count(1):
+        folder = parent / (name if k == 1 else f"{name}-{k}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there is always another number")
 
 
 def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
@@ -162,15 +220,51 @@ def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def _check_new(folder: Path) -> None:
-    """Raise FileExistsError unless a run can be started in `folder`: it is new, or only has files of killed runs."""
-    if not folder.exists() or (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
+_FILES = (MODEL_FILE, "settings.json", "history.csv", "curves.png")
+"""What a run writes into its folder."""
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    """Raise an error unless a run can be started in `folder` now."""
+    if not folder.exists():
         return
-    if (folder / MODEL_FILE).is_file():
-        advice = f"continue its run with --resume {folder}"
-    else:
-        advice = "empty it: there is no run in it" if folder.is_dir() else "remove it: it is not a folder"
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder} exists already and is not a folder; choose another one with --out")
+    with Claim(folder):
+        _check_content(folder, overwrite)
+
+
+def _check_content(folder: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if anything is in a folder but what killed runs left, or a run to be replaced."""
+    if all(path.name == OWNER_FILE or is_leftover(path) for path in folder.iterdir()):
+        return
+    is_run = (folder / MODEL_FILE).is_file()
+    if overwrite and is_run:
+        return
+    advice = (
+        f"continue its run with --resume {folder}, or replace it with --overwrite"
+        if is_run
+        else "empty it: there is no run in it"
+    )
     raise FileExistsError(f"{folder} exists already; choose another folder with --out, or {advice}")
+
+
+def _claim_new(folder: Path | None, name: str, overwrite: bool) -> tuple[Path, Claim]:
+    """Return the folder of a new run, made and cleared, and the claim to it."""
+    if folder is None:
+        folder = new_folder(name)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+    claim = Claim(folder)
+    try:
+        _check_content(folder, overwrite)  # again: loading the data takes its time
+    except FileExistsError:
+        claim.release()
+        raise
+    remove_leftovers(folder)
+    for file in _FILES:
+        (folder / file).unlink(missing_ok=True)
+    return folder, claim
 
 
 def _check_position(training: Training) -> None:

@@ -13,6 +13,7 @@ from ..data import Standardiser
 from ..train import EpochResult, Position
 from .checkpoint import Checkpoint, load_checkpoint
 from .options import Number, Whole
+from .owner import OWNER_FILE
 from .settings import Settings
 
 __all__ = ["MODEL_FILE", "SavedModel", "load_model", "reading"]
@@ -71,18 +72,30 @@ def load_model(folder: Path) -> SavedModel:
     ValueError
         The model file is truncated, or was not saved by a run.
     """
-    path = folder / MODEL_FILE if folder.is_dir() else folder
-    if not path.is_file():
-        stopped = folder.is_dir() and all(map(is_leftover, folder.iterdir()))
-        raise FileNotFoundError(
-            f"{folder}: there is no run here; expected a folder with {MODEL_FILE} in it"
-            + (f"; a run that was killed before its first save can be started again with --out {folder}" * stopped)
-        )
+    path = model_file(folder)
     checkpoint = load_checkpoint(path)
     if checkpoint.extra is None:
         raise ValueError(f"{path}: holds a model but no run; expected a file that fastopt train saved")
     with reading(path):
         return SavedModel(checkpoint)
+
+
+def model_file(folder: Path) -> Path:
+    """Return the model file of the run in `folder`, which may be that file itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no run.
+    """
+    path = folder / MODEL_FILE if folder.is_dir() else folder
+    if not path.is_file():
+        stopped = folder.is_dir() and all(is_leftover(entry) or entry.name == OWNER_FILE for entry in folder.iterdir())
+        raise FileNotFoundError(
+            f"{folder}: there is no run here; expected a folder with {MODEL_FILE} in it"
+            + (f"; a run that was killed before its first save can be started again with --out {folder}" * stopped)
+        )
+    return path
 
 
 @contextmanager

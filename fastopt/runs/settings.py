@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from .._errors import unknown_name
@@ -185,6 +186,13 @@ class Settings:
             if name not in known:
                 raise unknown_name("setting", name, known)
         return cls(**values)
+
+    @property
+    def data_name(self) -> str:
+        """What the data is called: the name of its first file or folder, up to the first dot."""
+        if self.data is None:
+            return "digits"
+        return Path(self.data.split(",")[0]).expanduser().resolve().name.split(".")[0] or "data"
 
     def make_model(self, data: Dataset) -> MLP:
         """Return the model for the data, whose targets determine the default loss and the number of outputs."""
