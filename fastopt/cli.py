@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from . import __version__
+from ._output import open_standard_streams, warn
 from .commands import bench, info, predict, rules, train
 from .commands.parser import CommandParser
 
@@ -33,22 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         With status 0 for ``--help`` and ``--version``, with 2 for arguments that cannot be read, with 1 for a rule that
         cannot be loaded: its hyper-parameters are options.
     """
+    open_standard_streams()
     _escape_what_cannot_be_encoded()
     words = _with_suite(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
     try:
         parsed = _make_parser().parse_args(words)
         status = int(parsed.run(parsed))
-        sys.stdout.flush()  # here, so that a closed pipe is noticed in this function rather than at exit
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, so that a closed pipe is noticed in this function rather than at exit
         return status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        warn("interrupted")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing reads our output any more
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
-        print(f"fastopt {command}: error: {error}", file=sys.stderr)
+        warn(f"fastopt {command}: error: {error}")
         return 1
 
 

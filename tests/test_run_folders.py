@@ -4,8 +4,11 @@ import errno
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +221,133 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
         assert main(["train", *options, *words]) == 1
         assert message in capsys.readouterr().err
     assert load_model(folder).position.epoch == 2  # an error before the training leaves the run as it is
+
+
+# Nothing but the arithmetic ends a training without its weights
+
+_LONG = [sys.executable, "-m", "fastopt", "train", "--backend", "reference", "--hidden"]
+
+
+def _start(folder, *options, **streams):
+    """Start a long training in the folder, and wait until it has saved for the first time."""
+    command = [*_LONG, "--epochs", "100000", "--save-every", "0.1", "--out", "run", *options]
+    process = subprocess.Popen(command, cwd=folder, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+    deadline = time.monotonic() + 60
+    while not (folder / "run" / MODEL_FILE).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_saves_and_gives_the_usual_status(name, tmp_path):
+    process = _start(tmp_path, "--quiet")
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name)
+    assert err == b"interrupted; saved in run; continue with: fastopt train --resume run\n"
+    position = load_model(tmp_path / "run").position
+    epochs = str(position.epoch + 1)
+    for options in (["--resume", "run"], ["--out", "straight", *_LONG[4:]]):
+        subprocess.run([*_LONG[:4], *options, "--epochs", epochs, "--quiet"], cwd=tmp_path, check=True)
+    resumed, straight = (load_file(tmp_path / name / MODEL_FILE) for name in ("run", "straight"))
+    assert {key: value.tobytes() for key, value in resumed.items()} == {
+        key: value.tobytes() for key, value in straight.items()
+    }
+
+
+@needs_signals
+@pytest.mark.parametrize("call", range(1, 4))
+def test_a_signal_within_the_last_save_changes_nothing_but_the_status(call, tmp_path, monkeypatch, capsys):
+    saved, fsync = [], os.fsync
+
+    def interrupted(number):
+        saved.append(number)
+        if len(saved) == call:
+            signal.raise_signal(signal.SIGINT)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
+    assert main(["train", "--out", str(tmp_path / "run"), *options]) == 130
+    assert "interrupted; saved in" in capsys.readouterr().err
+    assert load_model(tmp_path / "run").position.epoch == 1
+    assert sorted(os.listdir(tmp_path / "run")) == ["curves.png", "history.csv", MODEL_FILE, "settings.json"]
+
+
+@needs_signals
+def test_a_run_is_saved_within_an_epoch(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(20_000, 4)), y=np.arange(20_000) % 2)
+    process = _start(tmp_path, "--data", "d.npz", "--batch-size", "1", "--quiet")
+    process.kill()
+    process.communicate()
+    position = load_model(tmp_path / "run").position
+    assert position.epoch == 0
+    assert 0 < position.step < 16_000
+    assert not load_model(tmp_path / "run").history
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
+@pytest.mark.parametrize(
+    "redirection", [">&-", "2>&-", ">&- 2>&-", "> /dev/full", "2> /dev/full", "| head -1", "<&- >&- 2>&-"]
+)
+@pytest.mark.parametrize("quiet", ["", "--quiet"])
+def test_output_that_nobody_takes_ends_no_training(redirection, quiet, tmp_path):
+    words = [*_LONG, "--epochs", "30", "--out", "run", *filter(None, [quiet])]
+    script = f"set -o pipefail; {' '.join(words)} {redirection}"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_model(tmp_path / "run").position.epoch == 30
+    assert sorted(os.listdir(tmp_path / "run")) == ["curves.png", "history.csv", MODEL_FILE, "settings.json"]
+
+
+@needs_signals
+def test_a_run_whose_folder_is_removed_is_saved_beside_it(tmp_path):
+    process = _start(tmp_path, "--quiet")
+    shutil.rmtree(tmp_path / "run")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    lines = err.decode().splitlines()
+    assert process.returncode == 143
+    assert all(re.match(r"warning: run.*cannot be written: .*No such file or directory", line) for line in lines[:-1])
+    assert lines[:-1]
+    assert lines[-1].startswith("interrupted; saved in ")
+    assert load_model(tmp_path / "run-rescued").position.epoch > 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_a_model_that_cannot_be_written_is_saved_elsewhere(number, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    replace = os.replace
+
+    def refuse(source, target):
+        if Path(target).absolute().parent.name == "run":
+            raise OSError(number, os.strerror(number), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
+    assert main(["train", "--out", "run", *options]) == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(rf"warning: run.{MODEL_FILE}: cannot be written: .*{os.strerror(number)}.*\n", err)
+    assert out.startswith(f"saved in {tmp_path / 'run-rescued'}: ")
+    assert load_model(tmp_path / "run-rescued").position.epoch == 1
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_a_model_that_no_place_takes_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr("fastopt.runs.run.gettempdir", lambda: str(tmp_path / "temporary"))
+    options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
+    assert main(["train", "--out", "run", *options]) == 1
+    assert "the run could not be saved there, nor elsewhere: " in capsys.readouterr().err.splitlines()[-1]
 
 
 # Saving

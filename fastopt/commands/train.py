@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._output import say, warn
 from ..rules import RULES
-from ..runs.options import Option, Text, Whole
+from ..runs.options import Number, Option, Text, Whole
 from ..runs.run import Run
 from ..runs.saved_run import MODEL_FILE
 from ..runs.settings import Settings, find_rule
-from ..train import PREPARING, EpochResult, ProgressBar, Waiting, stop_on_interrupt
+from ..train import PREPARING, EpochResult, Interrupt, Position, ProgressBar, Waiting, stop_on_interrupt
 from .options import add_hyper_options, add_option, hyper_text, option_name, read_hyper
 
 __all__ = ["add_parser", "run"]
@@ -24,7 +25,8 @@ _DESCRIPTION = """\
 Train a multi-layer perceptron. Without arguments: on the built-in handwritten digits, in a few seconds.
 
 The run's folder receives model.safetensors (weights, optimizer state, position), settings.json, history.csv and
-curves.png. Ctrl-C saves the model and stops; --resume continues from there, with the same bits as an uninterrupted run.
+curves.png. Ctrl-C, SIGTERM and SIGHUP save the model and stop; --resume continues from there, with the same bits as an
+uninterrupted run.
 """
 
 _EPILOG = """\
@@ -43,15 +45,24 @@ _RUN = {
     "threads": Option("run", Whole(1), "CPU threads to train with", None, "all processors of this process"),
     "out": Option("run", Text("FOLDER"), "folder of the run; it must be new or empty", None, "runs/NAME"),
     "resume": Option(
-        "run", Text("RUN"), "continue the run in this folder; only --epochs, --threads and --quiet may be added", None
+        "run",
+        Text("RUN"),
+        "continue the run in this folder; only --epochs, --threads, --save-every and --quiet may be added",
+        None,
+    ),
+    "save_every": Option(
+        "run",
+        Number("a number above 0", lambda value: value > 0, "SECONDS"),
+        "seconds of training that a crash may cost",
+        60.0,
     ),
 }
 """Options that leave the result of a training as it is, and so are no settings."""
 
-_SAVE_EVERY = 60.0
-"""Seconds of training that a crash can cost."""
+_WITH_RESUME = {"--resume", "--epochs", "--threads", "--save-every", "--quiet", "--help"}
 
-_WITH_RESUME = {"--resume", "--epochs", "--threads", "--quiet", "--help"}
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What a run is asked to stop with: by Ctrl-C, by a batch system, or by a terminal that is closed."""
 
 
 def add_parser(commands: Any) -> None:
@@ -88,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Waiting(PREPARING, disable=quiet):
         opened = _open(given)
     with opened:
-        return _train(opened, quiet=quiet)
+        return _train(opened, quiet=quiet, save_every=given.get("save_every", _RUN["save_every"].default))
 
 
 def _open(given: dict[str, Any]) -> Run:
@@ -138,25 +149,64 @@ def _defaults_of_rules() -> list[str]:
     ]
 
 
-def _train(run: Run, *, quiet: bool) -> int:
+def _train(run: Run, *, quiet: bool, save_every: float) -> int:
     training = run.training
     if training.position.epoch == training.epochs and run.history:
-        print(f"{run.folder}: all {training.epochs} epochs are done; train longer with --epochs {2 * training.epochs}")
+        say(f"{run.folder}: all {training.epochs} epochs are done; train longer with --epochs {2 * training.epochs}")
         return 0
     if not quiet:
-        print(_heading(run))
-    last_saved = time.monotonic()
-    with stop_on_interrupt(training) as interrupt, ProgressBar(training, disable=quiet) as bar:
-        for result in training.run(on_progress=bar):
-            run.history.append(result)
-            bar.describe(result)
-            if not quiet:
-                bar.write(_line(result, training.epochs))
-            if time.monotonic() - last_saved > _SAVE_EVERY:
-                run.save()
-                last_saved = time.monotonic()
-    run.save()
-    return _report(run, interrupted=interrupt.happened)
+        say(_heading(run))
+    with stop_on_interrupt(training, _SIGNALS) as interrupt:
+        with ProgressBar(training, disable=quiet) as bar:
+            saving = _Saving(run, save_every)
+
+            def show_and_save(position: Position) -> None:
+                bar(position)
+                saving.save_if_due()
+
+            for result in training.run(on_progress=show_and_save):
+                run.history.append(result)
+                bar.describe(result)
+                if not quiet:
+                    bar.write(_line(result, training.epochs))
+        rescued = _save(run)
+        return _report(run, interrupt) or int(rescued)
+
+
+class _Saving:
+    """Saves a run at intervals of time, so that a crash costs no more than that."""
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        self._run, self._seconds = run, seconds
+        self._due = time.monotonic() + seconds
+
+    def save_if_due(self) -> None:
+        """Save if it is time; where that fails, say so and go on: there may be room again later, or another place."""
+        if time.monotonic() < self._due:
+            return
+        self._run.training.download()
+        try:
+            failed = self._run.save()
+        except OSError as error:
+            failed = [f"{error}; the training goes on"]
+        _warn_each(failed)
+        self._due = time.monotonic() + self._seconds
+
+
+def _save(run: Run) -> bool:
+    """Save what was trained, elsewhere if need be, and return whether that was so."""
+    try:
+        _warn_each(run.save())
+        return False
+    except OSError as error:
+        _warn_each([str(error)])
+    _warn_each(run.rescue())
+    return True
+
+
+def _warn_each(messages: list[str]) -> None:
+    for message in messages:
+        warn(f"warning: {message}")
 
 
 def _heading(run: Run) -> str:
@@ -180,18 +230,17 @@ def _line(result: EpochResult, epochs: int) -> str:
     )
 
 
-def _report(run: Run, *, interrupted: bool) -> int:
+def _report(run: Run, interrupt: Interrupt) -> int:
+    """Say what is to be said of a training that is saved, and return the exit status."""
     if run.training.optimizer.skipped:
-        print(f"{run.training.optimizer.skipped} steps skipped: their gradient was not finite", file=sys.stderr)
+        warn(f"{run.training.optimizer.skipped} steps skipped: their gradient was not finite")
     drawn = bool(run.history) and _draw(run)
     if run.history and not math.isfinite(run.history[-1].train_loss) and not run.settings.skip_nonfinite:
-        print("the loss is not finite any more: try a smaller --lr, or --max-norm 1", file=sys.stderr)
-    if interrupted:
-        print(
-            f"interrupted; saved in {run.folder}; continue with: fastopt train --resume {run.folder}", file=sys.stderr
-        )
-        return 130
-    print(f"saved in {run.folder}: {MODEL_FILE}, settings.json, history.csv" + (", curves.png" if drawn else ""))
+        warn("the loss is not finite any more: try a smaller --lr, or --max-norm 1")
+    if interrupt.happened:
+        warn(f"interrupted; saved in {run.folder}; continue with: fastopt train --resume {run.folder}")
+        return interrupt.status
+    say(f"saved in {run.folder}: {MODEL_FILE}, settings.json, history.csv" + (", curves.png" if drawn else ""))
     return 0
 
 
@@ -200,6 +249,6 @@ def _draw(run: Run) -> bool:
     try:
         run.draw()
     except OSError as error:
-        print(f"warning: {error}", file=sys.stderr)
+        _warn_each([str(error)])
         return False
     return True

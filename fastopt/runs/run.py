@@ -14,6 +14,7 @@ from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 from typing import Any
 
@@ -151,13 +152,18 @@ class Run:
         remove_leftovers(folder)
         return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint, claim)
 
-    def save(self) -> None:
+    def save(self) -> list[str]:
         """Write the model, then the files for people to look at.
+
+        Returns
+        -------
+        list of str
+            What could not be written besides the model, a sentence for each file.
 
         Raises
         ------
         OSError
-            A file cannot be written; the model that was saved before is still there.
+            The model cannot be written; the one that was saved before is still there.
         """
         extra = {
             "fastopt": __version__,
@@ -173,8 +179,46 @@ class Run:
         save_checkpoint(
             self.folder / MODEL_FILE, self.training.model, self.training.optimizer, extra=extra, arrays=arrays
         )
-        _write(self.folder / "settings.json", json.dumps(self.settings.as_dict(), indent=2) + "\n")
-        _write(self.folder / "history.csv", _as_csv(self.history))
+        texts = {
+            "settings.json": json.dumps(self.settings.as_dict(), indent=2) + "\n",
+            "history.csv": _as_csv(self.history),
+        }
+        failed = []
+        for name, text in texts.items():
+            try:
+                _write(self.folder / name, text)
+            except OSError as error:
+                failed.append(str(error))
+        return failed
+
+    def rescue(self) -> list[str]:
+        """Save into a new folder, where the run's own takes nothing any more; `folder` is that one from then on.
+
+        It is made beside the run's folder, in the current one, or in that of temporary files: the first that works.
+
+        Returns
+        -------
+        list of str
+            As of :meth:`save`.
+
+        Raises
+        ------
+        OSError
+            No place takes it.
+        """
+        own, errors = self.folder, []
+        for parent in dict.fromkeys(path.absolute() for path in (own.parent, Path(), Path(gettempdir()))):
+            try:
+                self._move(new_folder(f"{own.name}-rescued", parent))
+                return self.save()
+            except OSError as error:
+                errors.append(str(error))
+        raise OSError(f"{own}: the run could not be saved there, nor elsewhere: {'; '.join(errors)}")
+
+    def _move(self, folder: Path) -> None:
+        claim = Claim(folder)
+        self._claim.release()
+        self.folder, self._claim = folder, claim
 
     def draw(self) -> Path:
         """Draw the curves, and return the path of the picture.

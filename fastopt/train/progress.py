@@ -6,9 +6,12 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from .._output import say
 from .position import EpochResult, Position
 from .training import Training
 
@@ -52,7 +55,8 @@ class ProgressBar:
         """Show this position."""
         done = position.epoch * self._rows + position.rows
         if position.rows and done > self._bar.n:
-            self._bar.update(done - self._bar.n)
+            with self._going_on():
+                self._bar.update(done - self._bar.n)
 
     def describe(self, result: EpochResult) -> None:
         """Show the figures of the last epoch next to the bar."""
@@ -60,8 +64,16 @@ class ProgressBar:
 
     def write(self, line: str) -> None:
         """Print a line above the bar on standard output, without buffering."""
-        self._bar.write(line)
-        sys.stdout.flush()
+        with self._going_on(), self._bar.external_write_mode():
+            say(line)
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Show nothing more once that fails, and let the training go on: its terminal may have been closed."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._bar.disable = True
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -69,7 +81,8 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        with self._going_on():
+            self._bar.close()
 
 
 class Waiting:

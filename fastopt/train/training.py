@@ -144,6 +144,10 @@ class Training:
         finally:
             self._stopped = False
 
+    def download(self) -> None:
+        """Copy parameters and states from the device that trains, if one does, to the model and the optimizer."""
+        self._timed(self._program.download)
+
     def evaluate(self, batches: Batches | None = None) -> tuple[float | None, float | None]:
         """Return loss and accuracy on the test part or on other batches; None for what does not exist."""
         batches = batches or self._test
@@ -162,7 +166,7 @@ class Training:
                 steps = min(self._steps_per_call, self.steps_per_epoch - position.step)
                 seconds = self._take(order[position.step * size : (position.step + steps) * size], steps)
                 if on_step:
-                    self._timed(self._program.download)
+                    self.download()
                     on_step(position)
                     self._timed(self._program.upload)
                 elif self._program.takes_many:
@@ -170,7 +174,7 @@ class Training:
                 if on_progress:
                     on_progress(position)
         finally:
-            self._timed(self._program.download)
+            self.download()
 
     def _timed(self, copy: Callable[[], None]) -> None:
         start = time.perf_counter()
