@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from safetensors import safe_open
 from safetensors.numpy import load, load_file, save_file
 
 from fastopt import MLP, RULES, Optimizer
-from fastopt.runs.checkpoint import load_checkpoint, save_checkpoint
+from fastopt.cli import main
+from fastopt.runs.checkpoint import load_checkpoint, save_checkpoint, sealed
 from fastopt.runs.run import Run
 from fastopt.runs.saved_run import MODEL_FILE, load_model
 from fastopt.runs.settings import Settings
@@ -86,7 +89,7 @@ def test_the_file_is_json_and_numbers_alone(tmp_path):
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     tensors = json.loads(content[8 : 8 + length])
-    assert tensors.pop("__metadata__").keys() == {"fastopt"}
+    assert tensors.pop("__metadata__").keys() == {"fastopt", "sha256"}
     assert len(content) == 8 + length + max(entry["data_offsets"][1] for entry in tensors.values())
     assert {entry["dtype"] for entry in tensors.values()} == {"F32"}
 
@@ -101,7 +104,7 @@ def _changed(change):
     def damage(path):
         header, tensors = _header(path), load_file(path)
         header = change(header, tensors) or header
-        save_file(tensors, path, metadata={"fastopt": json.dumps(header)})
+        save_file(tensors, path, metadata=sealed(header, tensors))
 
     return damage
 
@@ -127,7 +130,7 @@ DAMAGE = {
         "not one that fastopt saved",
     ),
     "a header that is a list": (_changed(lambda h, t: [1]), "not one that fastopt saved"),
-    "another version": (_changed(lambda h, t: h.update(version=1)), "got format version 1, expected 2"),
+    "another version": (_changed(lambda h, t: h.update(version=2)), "got format version 2, expected 3"),
     "no version": (_changed(lambda h, t: h.pop("version") and None), "not one that fastopt saved"),
     "no model": (_changed(lambda h, t: h.pop("model") and None), "'model' is missing"),
     "no optimizer": (_changed(lambda h, t: h.pop("optimizer") and None), "'optimizer' is missing"),
@@ -141,7 +144,10 @@ DAMAGE = {
         for name in ("model/layers.0.weight", "model/layers.1.bias", "optimizer/exp_avg_sq/layers.0.bias")
     },
     **{
-        f"{name} of another shape": (_changed(lambda h, t, name=name: t.update({name: t[name].T[:-1]})), "do not fit")
+        f"{name} of another shape": (
+            _changed(lambda h, t, name=name: t.update({name: t[name].T[:-1].copy()})),
+            "do not fit",
+        )
         for name in ("model/layers.0.weight", "optimizer/exp_avg/layers.1.bias")
     },
     **{
@@ -164,6 +170,83 @@ def test_a_damaged_file_is_a_value_error_that_names_it(case, tmp_path):
         load_checkpoint(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert words in str(caught.value)
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, *_trained(), extra={"note": "é"}, arrays={"mean": np.arange(5.0)})
+    whole, before = path.read_bytes(), _contents(load_checkpoint(path))
+    rng, refused = np.random.default_rng(0), 0
+    for place, bit in zip(rng.integers(0, len(whole), 1000), rng.integers(0, 8, 1000), strict=True):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(bit)
+        path.write_bytes(flipped)
+        message = _refusal(path, before)
+        if message is not None:
+            assert re.fullmatch(rf"{re.escape(str(path))}: .+", message), f"bit {bit} of byte {place}"
+            refused += 1
+    assert refused > 900  # the others are in the spaces that fill the header
+
+
+def _refusal(path, expected):
+    """Return why a file is refused; None for one whose contents are the expected ones."""
+    try:
+        contents = _contents(load_checkpoint(path))
+    except ValueError as error:
+        return str(error)
+    assert contents == expected
+    return None
+
+
+def _contents(checkpoint):
+    states = {name: state.tobytes() for name, state in checkpoint.optimizer["state"].items()}
+    arrays = {name: array.tobytes() for name, array in checkpoint.arrays.items()}
+    others = {key: value for key, value in checkpoint.optimizer.items() if key != "state"}
+    return checkpoint.model.config, checkpoint.model.parameters.tobytes(), states, arrays, others, checkpoint.extra
+
+
+def test_a_file_without_a_digest_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, *_trained())
+    save_file(load_file(path), path, metadata={"fastopt": json.dumps(_header(path))})
+    with pytest.raises(ValueError, match="has changed since it was saved"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model/layers.0.weight", np.nan), ("model/layers.0.bias", np.inf), ("optimizer/exp_avg/layers.0.weight", np.nan)],
+)
+def test_weights_that_are_not_finite_are_refused_by_name(name, value, table, tmp_path, capsys):
+    run = _train(Run.start(tmp_path / "run", Settings(data=str(table), target="kind", epochs=1, hidden=())))
+    path = run.folder / MODEL_FILE
+    header, tensors = _header(path), load_file(path)
+    tensors[name].reshape(-1)[-1] = value
+    save_file(tensors, path, metadata=sealed(header, tensors))
+    for command in (["train", "--resume", str(run.folder)], ["predict", str(run.folder), str(table)]):
+        assert main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{MODEL_FILE}: {name} holds NaN or Inf: the training had diverged" in line
+
+
+# Files of this format, as they were saved when it was made
+
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_golden_file_loads_predicts_and_is_continued(name, tmp_path, monkeypatch):
+    shutil.copytree(GOLDEN, tmp_path / "golden")
+    monkeypatch.chdir(tmp_path / "golden")
+    saved = load_model(Path(name))
+    assert (saved.position.epoch, saved.classes, saved.columns) == (2, ("no", "yes"), ("a", "b"))
+    assert main(["predict", name, "table.csv", "--out", "new.csv"]) == 0
+    new, expected = (np.genfromtxt(path, str, delimiter=",") for path in ("new.csv", f"{name}/predictions.csv"))
+    assert new[:, 0].tolist() == expected[:, 0].tolist()
+    np.testing.assert_allclose(new[1:, 1:].astype(float), expected[1:, 1:].astype(float), rtol=0, atol=2e-6)
+    with Run.resume(Path(name), epochs=3) as run:
+        assert [result.epoch for result in [*run.history, *run.training.run()]] == [1, 2, 3]
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -22,6 +22,7 @@ import fastopt.runs.run
 from fastopt._files import is_leftover, replace_file
 from fastopt.cli import main
 from fastopt.commands import predict
+from fastopt.runs.checkpoint import sealed
 from fastopt.runs.owner import OWNER_FILE
 from fastopt.runs.plots import draw_history
 from fastopt.runs.run import Run
@@ -464,8 +465,8 @@ _VALUES = [None, -1, 10**30, float("nan"), "x", [], _REMOVED]
 def _with(whole, folder, place, value):
     header = _header(whole / "run" / MODEL_FILE)
     _put(header, place, value)
-    metadata = {"fastopt": json.dumps(header)}
-    save_file(load_file(whole / "run" / MODEL_FILE), folder / MODEL_FILE, metadata=metadata)
+    tensors = load_file(whole / "run" / MODEL_FILE)
+    save_file(tensors, folder / MODEL_FILE, metadata=sealed(header, tensors))
 
 
 def test_a_changed_value_in_a_run_file_is_one_sentence(whole, tmp_path):

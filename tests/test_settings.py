@@ -14,6 +14,7 @@ from fastopt import RULES
 from fastopt.cli import main
 from fastopt.data import digits
 from fastopt.rules.user_file import load_rule
+from fastopt.runs.checkpoint import sealed
 from fastopt.runs.saved_run import load_model
 from fastopt.runs.settings import Settings
 
@@ -68,7 +69,8 @@ def _with_setting(saved, folder, name, value):
     with safe_open(saved, framework="numpy") as file:
         header = json.loads(file.metadata()["fastopt"])
     header["extra"]["settings"][name] = value
-    save_file(load_file(saved), folder / saved.name, metadata={"fastopt": json.dumps(header)})
+    tensors = load_file(saved)
+    save_file(tensors, folder / saved.name, metadata=sealed(header, tensors))
     return folder
 
 

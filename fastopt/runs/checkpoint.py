@@ -1,7 +1,8 @@
 """Saving and loading a training: one safetensors file, written next to the old one and then moved to its place.
 
 The file holds the weights and biases of each layer and each state of the optimizer as named tensors. Everything else
-(the configuration of model and optimizer, counts, position) is JSON in its header. Nothing is pickled.
+(the configuration of model and optimizer, counts, position) is JSON in its header, and a digest covers both: a file in
+which a bit has changed is not loaded. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ from ..nn import Network
 from ..optim import Optimizer
 from ..train import MLP
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "sealed"]
 
-_FORMAT, _VERSION = "fastopt", 2
+_FORMAT, _VERSION = "fastopt", 3
+_DIGEST = "sha256"
 _MODEL = "model/"
 _OPTIMIZER = "optimizer/"
 
@@ -92,11 +95,25 @@ def save_checkpoint(
 
     def write(temporary: Path) -> None:
         try:
-            save_file(tensors, temporary, metadata={_FORMAT: json.dumps(header)})
+            save_file(tensors, temporary, metadata=sealed(header, tensors))
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
     replace_file(path, write)
+
+
+def sealed(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Return the metadata of a file: the header as JSON, and the SHA-256 of that and of the tensors."""
+    text = json.dumps(header)
+    return {_FORMAT: text, _DIGEST: _digest(text, tensors)}
+
+
+def _digest(header: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    digest = sha256(header.encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"\n{name} {values.dtype.name} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -107,7 +124,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     FileNotFoundError
         The file does not exist.
     ValueError
-        The file is truncated, or not of this kind.
+        The file is truncated, has changed since it was saved, or is not of this kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -125,6 +142,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path}: is not a complete safetensors file ({error}); it may be truncated: use a backup"
         ) from error
     header = _header(path, metadata)
+    if metadata.get(_DIGEST) != _digest(metadata[_FORMAT], tensors):
+        raise ValueError(f"{path}: it has changed since it was saved (its SHA-256 is another one); use a backup")
     try:
         return _assemble(header, tensors)
     except KeyError as error:

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._files import is_leftover
 from ..data import Standardiser
 from ..train import EpochResult, Position
@@ -16,7 +18,7 @@ from .options import Number, Whole
 from .owner import OWNER_FILE
 from .settings import Settings
 
-__all__ = ["MODEL_FILE", "SavedModel", "load_model", "reading"]
+__all__ = ["MODEL_FILE", "SavedModel", "load_model", "model_file", "reading"]
 
 MODEL_FILE = "model.safetensors"
 """Name of the file that holds a run."""
@@ -70,14 +72,32 @@ def load_model(folder: Path) -> SavedModel:
     FileNotFoundError
         There is no run.
     ValueError
-        The model file is truncated, or was not saved by a run.
+        The model file is truncated, has changed since it was saved, was not saved by a run, or holds NaN.
     """
     path = model_file(folder)
     checkpoint = load_checkpoint(path)
     if checkpoint.extra is None:
         raise ValueError(f"{path}: holds a model but no run; expected a file that fastopt train saved")
     with reading(path):
-        return SavedModel(checkpoint)
+        saved = SavedModel(checkpoint)
+    _check_finite(path, checkpoint)
+    return saved
+
+
+def _check_finite(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise ValueError if a weight is NaN or infinite, or a state NaN, and name the tensor."""
+    layout = checkpoint.model.layout
+    tensors = {f"model/{name}": view for name, view in layout.views(checkpoint.model.parameters).items()}
+    bad = [name for name, values in tensors.items() if not np.isfinite(values).all()]
+    for state, buffer in checkpoint.optimizer["state"].items():
+        views = layout.views(buffer).items()
+        bad += [f"optimizer/{state}/{name}" for name, values in views if np.isnan(values).any()]
+    if bad:
+        others = f", and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
+        raise ValueError(
+            f"{path}: {bad[0]} holds NaN or Inf{others}: the training had diverged when it was saved; "
+            "train again with a smaller --lr, or with --max-norm 1"
+        )
 
 
 def model_file(folder: Path) -> Path:
