@@ -75,11 +75,14 @@ def _libraries_are_kept_elsewhere(monkeypatch, _library_cache):
 
 
 @pytest.fixture(autouse=True)
-def _interrupts_are_not_ignored():
-    """Who runs the tests in the background may ignore Ctrl-C, and processes hand that on."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals_are_not_ignored():
+    """Who runs the tests in the background may ignore Ctrl-C, or under nohup SIGHUP, and processes hand that on."""
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def draw(seed, size, dtype="float32", offset=0):

@@ -4,12 +4,12 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from argparse import Namespace
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,24 +229,28 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
 _LONG = [sys.executable, "-m", "fastopt", "train", "--backend", "reference", "--hidden"]
 
 
-def _start(folder, *options, **streams):
-    """Start a long training in the folder, and wait until it has saved for the first time."""
-    command = [*_LONG, "--epochs", "100000", "--save-every", "0.1", "--out", "run", *options]
-    process = subprocess.Popen(command, cwd=folder, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
-    deadline = time.monotonic() + 60
-    while not (folder / "run" / MODEL_FILE).exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+@contextmanager
+def _training(folder, *options):
+    """Start a long training in the folder, wait until it has saved for the first time; end it at the latest after use."""
+    command = [*_LONG, "--epochs", "100000", "--save-every", "0.1", "--quiet", "--out", "run", *options]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (folder / "run" / MODEL_FILE).exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
 
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_gives_the_usual_status(name, tmp_path):
-    process = _start(tmp_path, "--quiet")
-    process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=60)
+    with _training(tmp_path) as process:
+        process.send_signal(getattr(signal, name))
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, name)
     assert err == b"interrupted; saved in run; continue with: fastopt train --resume run\n"
     position = load_model(tmp_path / "run").position
@@ -281,9 +285,8 @@ def test_a_signal_within_the_last_save_changes_nothing_but_the_status(call, tmp_
 @needs_signals
 def test_a_run_is_saved_within_an_epoch(tmp_path):
     np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(20_000, 4)), y=np.arange(20_000) % 2)
-    process = _start(tmp_path, "--data", "d.npz", "--batch-size", "1", "--quiet")
-    process.kill()
-    process.communicate()
+    with _training(tmp_path, "--data", "d.npz", "--batch-size", "1") as process:
+        process.kill()
     position = load_model(tmp_path / "run").position
     assert position.epoch == 0
     assert 0 < position.step < 16_000
@@ -306,11 +309,13 @@ def test_output_that_nobody_takes_ends_no_training(redirection, quiet, tmp_path)
 
 @needs_signals
 def test_a_run_whose_folder_is_removed_is_saved_beside_it(tmp_path):
-    process = _start(tmp_path, "--quiet")
-    shutil.rmtree(tmp_path / "run")
-    time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    with _training(tmp_path) as process:
+        (tmp_path / "run").rename(
+            tmp_path / "gone"
+        )  # at once, unlike a removal file by file, which a save may fall into
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
     lines = err.decode().splitlines()
     assert process.returncode == 143
     assert all(re.match(r"warning: run.*cannot be written: .*No such file or directory", line) for line in lines[:-1])
