@@ -231,7 +231,7 @@ _LONG = [sys.executable, "-m", "fastopt", "train", "--backend", "reference", "--
 
 @contextmanager
 def _training(folder, *options):
-    """Start a long training in the folder, wait until it has saved for the first time; end it at the latest after use."""
+    """Start a long training in the folder, and wait until it has saved for the first time; it ends with the context."""
     command = [*_LONG, "--epochs", "100000", "--save-every", "0.1", "--quiet", "--out", "run", *options]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
