@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["is_leftover", "remove_leftovers", "replace_file"]
+__all__ = ["host", "is_alive", "is_leftover", "remove_leftovers", "replace_file"]
 
 _TEMPORARY = re.compile(r"\..+\.(?P<host>[^.]*)\.(?P<process>\d+)\.tmp")
 
@@ -25,7 +25,7 @@ def replace_file(path: Path, write: Callable[[Path], None], advice: str = "make 
         The file cannot be written, because the disk is full, say; the previous file is still there.
     """
     remove_leftovers(path.parent)
-    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode & 0o777
@@ -34,6 +34,7 @@ def replace_file(path: Path, write: Callable[[Path], None], advice: str = "make 
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         kept = "; the file that was there is untouched" if path.exists() else ""
         raise OSError(f"{path}: cannot be written: {error}{kept}; {advice}") from error
@@ -48,7 +49,7 @@ def is_leftover(path: Path) -> bool:
     Processes of other machines, which a shared folder may be written by, are taken to be alive.
     """
     name = _TEMPORARY.fullmatch(path.name)
-    return name is not None and name["host"] == _host() and not _is_alive(int(name["process"]))
+    return name is not None and name["host"] == host() and not is_alive(int(name["process"]))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -59,11 +60,25 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _host() -> str:
+def _sync_folder(folder: Path) -> None:
+    """Have the system write down that a file of the folder is another one now, where it can be asked to."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def host() -> str:
+    """Return the name of this machine, as it may stand in a file's name."""
     return re.sub(r"\W", "-", platform.node())
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs; True where that cannot be asked."""
     if os.name != "posix":
         return True  # signal 0 asks on POSIX only; elsewhere it may end the process
     try:

@@ -361,7 +361,7 @@ def test_an_interrupt_while_saving_leaves_the_file_saved_before(tmp_path, monkey
 def test_a_text_that_cannot_be_written_leaves_the_model_saved(name, tmp_path):
     with Run.start(tmp_path / "run", Settings(epochs=1, hidden=())) as run:
         (run.folder / name).mkdir()
-        (failed,) = run.save()
+        (failed,) = run.save().values()
         assert re.search(rf"{name}: cannot be written: .*model\.safetensors is saved", failed)
         assert load_model(run.folder).position == run.training.position
         assert {"settings.json", "history.csv"} <= set(os.listdir(run.folder))

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +20,16 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastopt.runs.run
-from fastopt._files import is_leftover, replace_file
+from fastopt._files import host, is_leftover, replace_file
 from fastopt.cli import main
 from fastopt.commands import predict
 from fastopt.runs.checkpoint import sealed
-from fastopt.runs.owner import OWNER_FILE
+from fastopt.runs.owner import OWNER_FILE, Claim
 from fastopt.runs.plots import draw_history
 from fastopt.runs.run import Run
 from fastopt.runs.saved_run import MODEL_FILE, load_model
 from fastopt.runs.settings import Settings
-from fastopt.train import EpochResult
+from fastopt.train import EpochResult, Training
 
 SMALL = Settings(epochs=1, hidden=(), backend="reference")
 
@@ -184,9 +185,65 @@ def test_a_forked_child_that_ends_gives_nothing_back(tmp_path):
         "assert os.listdir(folder)\n"
         "try: Claim(folder)\n"
         "except BlockingIOError: claim.release()\n"
+        "else: raise AssertionError('the child unlocked it')\n"
         "assert not os.listdir(folder)\n"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_a_start_that_is_refused_leaves_a_folder_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    with pytest.raises(FileExistsError):
+        Run.start(tmp_path, SMALL)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_marker_that_cannot_be_written_holds_nothing(tmp_path, monkeypatch):
+    def full(descriptor, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastopt.runs.owner.os.write", full)
+        with pytest.raises(OSError, match=r"cannot be written to: No space left on device"):
+            Claim(tmp_path)
+    assert os.listdir(tmp_path) == []
+    Claim(tmp_path).release()
+
+
+@needs_signals
+def test_without_locks_the_process_that_is_named_decides(tmp_path, monkeypatch):
+    def unsupported(descriptor, kind):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fastopt.runs.owner.fcntl.flock", unsupported)
+    with (
+        Claim(tmp_path),
+        pytest.raises(BlockingIOError, match=rf"process {os.getpid()} on .*; if that has ended, remove"),
+    ):
+        Claim(tmp_path)
+    (tmp_path / OWNER_FILE).write_text(f"process {2**22 + 1} on {host()}\n")  # beyond the numbers that Linux gives
+    Claim(tmp_path).release()
+    (tmp_path / OWNER_FILE).write_text(f"process {2**22 + 1} on another-machine\n")
+    with pytest.raises(BlockingIOError, match="on another-machine"):
+        Claim(tmp_path)
+
+
+@needs_signals
+def test_the_folder_of_a_run_that_was_killed_before_its_first_save_is_taken_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/digits").mkdir(parents=True)
+    Path("runs/digits", OWNER_FILE).write_text("process 1 on this-machine\n")
+    Path("runs/digits-2").mkdir()
+    Path("runs/digits-2/notes.txt").write_text("kept")
+    with Run.start(None, SMALL) as first, Run.start(None, SMALL) as second:
+        assert (first.folder, second.folder) == (Path("runs/digits"), Path("runs/digits-3"))
+
+
+def test_a_backup_under_another_name_is_not_mistaken_for_the_run(tmp_path):
+    _saved(tmp_path)
+    shutil.copy(tmp_path / MODEL_FILE, tmp_path / "backup.safetensors")
+    with pytest.raises(ValueError, match=r"backup\.safetensors: got a file; expected the folder of a run"):
+        Run.resume(tmp_path / "backup.safetensors")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
@@ -208,6 +265,8 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["train", *options, "--out", str(folder)]) == 0
     (folder / "notes.txt").write_text("kept")
+    with Run.start(folder, replace(SMALL, seed=1), overwrite=True):
+        assert load_model(folder).settings.seed == 0  # whole until the first save of the new one
     assert main(["train", *options, "--seed", "1", "--out", str(folder), "--overwrite", "--epochs", "2"]) == 0
     assert load_model(folder).position.epoch == 2
     assert (folder / "notes.txt").read_text() == "kept"
@@ -264,7 +323,7 @@ def test_a_signal_saves_and_gives_the_usual_status(name, tmp_path):
 
 
 @needs_signals
-@pytest.mark.parametrize("call", range(1, 4))
+@pytest.mark.parametrize("call", range(1, 9))
 def test_a_signal_within_the_last_save_changes_nothing_but_the_status(call, tmp_path, monkeypatch, capsys):
     saved, fsync = [], os.fsync
 
@@ -318,9 +377,9 @@ def test_a_run_whose_folder_is_removed_is_saved_beside_it(tmp_path):
         _, err = process.communicate(timeout=60)
     lines = err.decode().splitlines()
     assert process.returncode == 143
-    assert all(re.match(r"warning: run.*cannot be written: .*No such file or directory", line) for line in lines[:-1])
-    assert lines[:-1]
-    assert lines[-1].startswith("interrupted; saved in ")
+    assert lines[0] == "warning: run: cannot be written to: it was removed, or is another run's by now"
+    assert lines[1] == f"the run is saved in {tmp_path / 'run-rescued'} from now on"
+    assert lines[2].startswith(f"interrupted; saved in {tmp_path / 'run-rescued'}; ")
     assert load_model(tmp_path / "run-rescued").position.epoch > 0
 
 
@@ -338,10 +397,83 @@ def test_a_model_that_cannot_be_written_is_saved_elsewhere(number, tmp_path, mon
     options = ["--epochs", "1", "--hidden", "--backend", "reference", "--quiet"]
     assert main(["train", "--out", "run", *options]) == 1
     out, err = capsys.readouterr()
-    assert re.fullmatch(rf"warning: run.{MODEL_FILE}: cannot be written: .*{os.strerror(number)}.*\n", err)
+    warning, where = err.splitlines()
+    assert re.fullmatch(rf"warning: run.{MODEL_FILE}: cannot be written: .*{os.strerror(number)}.*", warning)
+    assert where == f"the run is saved in {tmp_path / 'run-rescued'} from now on"
     assert out.startswith(f"saved in {tmp_path / 'run-rescued'}: ")
     assert load_model(tmp_path / "run-rescued").position.epoch == 1
     assert os.listdir(tmp_path / "run") == []
+
+
+@needs_signals
+def test_the_next_interval_saves_beside_a_folder_that_is_gone(tmp_path):
+    with _training(tmp_path) as process:
+        (tmp_path / "run").rename(tmp_path / "gone")
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run-rescued" / MODEL_FILE).exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        _, err = process.communicate()
+    assert load_model(tmp_path / "run-rescued").position.epoch > 0
+    assert err.decode().splitlines()[-1] == f"the run is saved in {tmp_path / 'run-rescued'} from now on"
+
+
+def _no_folder():
+    raise FileNotFoundError(errno.ENOENT, "no such folder")
+
+
+@pytest.mark.parametrize("place", ["beside", "current", "temporary"])
+def test_each_place_is_tried_for_itself(place, tmp_path, monkeypatch):
+    for name in ("current", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(Path, "cwd", _no_folder if place != "current" else lambda: tmp_path / "current")
+    monkeypatch.setattr(
+        "fastopt.runs.run.gettempdir", _no_folder if place != "temporary" else lambda: str(tmp_path / "temporary")
+    )
+    with Run.start(tmp_path / "beside" / "run", SMALL) as run:
+        (tmp_path / "beside").rename(tmp_path / "gone")
+        if place != "beside":
+            (tmp_path / "beside").write_text("a file")
+        assert run.rescue() == {}
+        assert run.folder == tmp_path / place / "run-rescued"
+        assert load_model(run.folder).position == run.training.position
+
+
+def test_a_run_whose_folder_another_one_has_by_now_does_not_write_into_it(tmp_path):
+    with Run.start(tmp_path / "run", SMALL) as first:
+        first.save()
+        (tmp_path / "run").rename(tmp_path / "gone")
+        with Run.start(tmp_path / "run", replace(SMALL, seed=1)) as second:
+            second.save()
+            with pytest.raises(OSError, match="was removed, or is another run's by now"):
+                first.save()
+        assert load_model(tmp_path / "run").settings.seed == 1
+
+
+def test_an_error_of_an_evaluation_costs_no_epoch(tmp_path, monkeypatch):
+    options = ["--epochs", "3", "--hidden", "--backend", "reference", "--quiet"]
+    evaluate, calls = Training.evaluate, []
+
+    def out_of_memory(self, batches=None):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return evaluate(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "evaluate", out_of_memory)
+        with pytest.raises(MemoryError):
+            main(["train", "--out", str(tmp_path / "run"), *options])
+    position = load_model(tmp_path / "run").position
+    assert (position.epoch, position.step) == (1, 45)
+    assert main(["train", "--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    assert main(["train", "--out", str(tmp_path / "straight"), *options]) == 0
+    resumed, straight = (load_file(tmp_path / name / MODEL_FILE) for name in ("run", "straight"))
+    assert {key: value.tobytes() for key, value in resumed.items()} == {
+        key: value.tobytes() for key, value in straight.items()
+    }
 
 
 def test_a_model_that_no_place_takes_is_one_sentence(tmp_path, monkeypatch, capsys):

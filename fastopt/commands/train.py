@@ -156,57 +156,68 @@ def _train(run: Run, *, quiet: bool, save_every: float) -> int:
         return 0
     if not quiet:
         say(_heading(run))
+    saving = _Saving(run, save_every)
     with stop_on_interrupt(training, _SIGNALS) as interrupt:
-        with ProgressBar(training, disable=quiet) as bar:
-            saving = _Saving(run, save_every)
+        try:
+            _epochs(run, saving, quiet)
+        except Exception:  # of an evaluation that runs out of memory, say: what was trained is whole
+            saving.save()
+            raise
+        return _report(run, interrupt, saving.save()) or int(saving.is_elsewhere)
 
-            def show_and_save(position: Position) -> None:
-                bar(position)
-                saving.save_if_due()
 
-            for result in training.run(on_progress=show_and_save):
-                run.history.append(result)
-                bar.describe(result)
-                if not quiet:
-                    bar.write(_line(result, training.epochs))
-        rescued = _save(run)
-        return _report(run, interrupt) or int(rescued)
+def _epochs(run: Run, saving: _Saving, quiet: bool) -> None:
+    """Train up to the last epoch, or until a signal comes."""
+    with ProgressBar(run.training, disable=quiet) as bar:
+
+        def show_and_save(position: Position) -> None:
+            bar(position)
+            saving.save_if_due()
+
+        for result in run.training.run(on_progress=show_and_save):
+            run.history.append(result)
+            bar.describe(result)
+            if not quiet:
+                bar.write(_line(result, run.training.epochs))
 
 
 class _Saving:
-    """Saves a run at intervals of time, so that a crash costs no more than that."""
+    """Saves a run at intervals of time, so that a crash costs no more than that; elsewhere if need be.
+
+    Attributes
+    ----------
+    is_elsewhere
+        Whether the run's own folder did not take it.
+    """
 
     def __init__(self, run: Run, seconds: float) -> None:
         self._run, self._seconds = run, seconds
         self._due = time.monotonic() + seconds
+        self.is_elsewhere = False
 
     def save_if_due(self) -> None:
-        """Save if it is time; where that fails, say so and go on: there may be room again later, or another place."""
+        """Save if it is time; where no place takes the run, say so and go on: there may be room again later."""
         if time.monotonic() < self._due:
             return
         self._run.training.download()
         try:
-            failed = self._run.save()
-        except OSError as error:
-            failed = [f"{error}; the training goes on"]
-        _warn_each(failed)
+            self.save()
+        except Exception as error:
+            warn(f"warning: {error}; the training goes on")
         self._due = time.monotonic() + self._seconds
 
-
-def _save(run: Run) -> bool:
-    """Save what was trained, elsewhere if need be, and return whether that was so."""
-    try:
-        _warn_each(run.save())
-        return False
-    except OSError as error:
-        _warn_each([str(error)])
-    _warn_each(run.rescue())
-    return True
-
-
-def _warn_each(messages: list[str]) -> None:
-    for message in messages:
-        warn(f"warning: {message}")
+    def save(self) -> list[str]:
+        """Save, and return the names of the files that could not be written besides the model."""
+        try:
+            failed = self._run.save()
+        except Exception as error:
+            warn(f"warning: {error}")
+            failed = self._run.rescue()
+            self.is_elsewhere = True
+            warn(f"the run is saved in {self._run.folder} from now on")
+        for message in failed.values():
+            warn(f"warning: {message}")
+        return list(failed)
 
 
 def _heading(run: Run) -> str:
@@ -230,8 +241,8 @@ def _line(result: EpochResult, epochs: int) -> str:
     )
 
 
-def _report(run: Run, interrupt: Interrupt) -> int:
-    """Say what is to be said of a training that is saved, and return the exit status."""
+def _report(run: Run, interrupt: Interrupt, failed: Sequence[str]) -> int:
+    """Say what is to be said of a training that is saved but for some files, and return the exit status."""
     if run.training.optimizer.skipped:
         warn(f"{run.training.optimizer.skipped} steps skipped: their gradient was not finite")
     drawn = bool(run.history) and _draw(run)
@@ -240,7 +251,8 @@ def _report(run: Run, interrupt: Interrupt) -> int:
     if interrupt.happened:
         warn(f"interrupted; saved in {run.folder}; continue with: fastopt train --resume {run.folder}")
         return interrupt.status
-    say(f"saved in {run.folder}: {MODEL_FILE}, settings.json, history.csv" + (", curves.png" if drawn else ""))
+    names = [MODEL_FILE, "settings.json", "history.csv", *(["curves.png"] if drawn else [])]
+    say(f"saved in {run.folder}: {', '.join(name for name in names if name not in failed)}")
     return 0
 
 
@@ -248,7 +260,7 @@ def _draw(run: Run) -> bool:
     """Draw the curves, and return whether that worked: the model is saved already, so a failure is only a warning."""
     try:
         run.draw()
-    except OSError as error:
-        _warn_each([str(error)])
+    except Exception as error:
+        warn(f"warning: {error}")
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .run import Run, new_folder
+from .run import Run
 from .saved_run import MODEL_FILE, SavedModel, load_model
 from .settings import Settings, find_rule
 
@@ -16,6 +16,5 @@ __all__ = [
     "find_rule",
     "load_checkpoint",
     "load_model",
-    "new_folder",
     "save_checkpoint",
 ]

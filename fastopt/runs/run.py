@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from hashlib import sha256
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from tempfile import gettempdir
@@ -30,7 +32,7 @@ from .plots import plot_history
 from .saved_run import MODEL_FILE, load_model, model_file, reading
 from .settings import Settings
 
-__all__ = ["Run", "new_folder"]
+__all__ = ["Run"]
 
 
 class Run:
@@ -48,6 +50,7 @@ class Run:
         claim: Claim,
     ) -> None:
         self.folder = folder
+        self._beside = folder.absolute().parent  # now: there may be no current folder later
         self.settings = settings
         self.train, self.test = parts
         self.standardiser = standardiser
@@ -84,8 +87,8 @@ class Run:
         threads
             CPU threads; all processors of this process with None.
         overwrite
-            Whether the run in the folder is to be replaced. Its files are removed when everything is ready to start;
-            other files in the folder stay.
+            Whether the run in the folder is to be replaced. It stays whole until the first save of this one; other
+            files in the folder are left alone.
 
         Raises
         ------
@@ -103,7 +106,8 @@ class Run:
         model = settings.make_model(parts[0])
         training = _training(settings, parts, standardiser, model, settings.make_optimizer(model, threads))
         fingerprint = _fingerprint(parts)
-        folder, claim = _claim_new(folder, settings.data_name, overwrite)
+        import_module("safetensors.numpy")  # what cannot be loaded is said before the training, not at its first save
+        folder, claim = _claim_new(settings.data_name) if folder is None else (folder, _claim(folder, overwrite))
         return cls(folder, settings, parts, standardiser, training, [], fingerprint, claim)
 
     @classmethod
@@ -119,6 +123,10 @@ class Run:
         OSError
             The folder cannot be written to.
         """
+        if folder.is_file() and folder.name != MODEL_FILE:
+            raise ValueError(
+                f"{folder}: got a file; expected the folder of a run, with this file as {MODEL_FILE} in it"
+            )
         folder = model_file(folder).parent
         claim = Claim(folder)
         try:
@@ -152,19 +160,21 @@ class Run:
         remove_leftovers(folder)
         return cls(folder, settings, parts, saved.standardiser, training, list(saved.history), fingerprint, claim)
 
-    def save(self) -> list[str]:
+    def save(self) -> dict[str, str]:
         """Write the model, then the files for people to look at.
 
         Returns
         -------
-        list of str
-            What could not be written besides the model, a sentence for each file.
+        dict
+            The names of files that could not be written besides the model, and why, in a sentence each.
 
         Raises
         ------
         OSError
             The model cannot be written; the one that was saved before is still there.
         """
+        if not self._claim.holds:
+            raise OSError(f"{self.folder}: cannot be written to: it was removed, or is another run's by now")
         extra = {
             "fastopt": __version__,
             "settings": self.settings.as_dict(),
@@ -183,22 +193,22 @@ class Run:
             "settings.json": json.dumps(self.settings.as_dict(), indent=2) + "\n",
             "history.csv": _as_csv(self.history),
         }
-        failed = []
+        failed = {}
         for name, text in texts.items():
             try:
                 _write(self.folder / name, text)
             except OSError as error:
-                failed.append(str(error))
+                failed[name] = str(error)
         return failed
 
-    def rescue(self) -> list[str]:
+    def rescue(self) -> dict[str, str]:
         """Save into a new folder, where the run's own takes nothing any more; `folder` is that one from then on.
 
         It is made beside the run's folder, in the current one, or in that of temporary files: the first that works.
 
         Returns
         -------
-        list of str
+        dict
             As of :meth:`save`.
 
         Raises
@@ -207,18 +217,24 @@ class Run:
             No place takes it.
         """
         own, errors = self.folder, []
-        for parent in dict.fromkeys(path.absolute() for path in (own.parent, Path(), Path(gettempdir()))):
+        parents: list[Callable[[], Path]] = [lambda: self._beside, Path.cwd, lambda: Path(gettempdir())]
+        for parent in parents:  # called within: there may be no current folder, or none for temporary files
             try:
-                self._move(new_folder(f"{own.name}-rescued", parent))
+                folder, claim = _claim_new(f"{own.name}-rescued", parent())
+            except OSError as error:
+                errors.append(str(error))
+                continue
+            self._claim.release()
+            self.folder, self._claim = folder, claim
+            try:
                 return self.save()
             except OSError as error:
                 errors.append(str(error))
+                claim.release()
+                with suppress(OSError):
+                    folder.rmdir()
+        self.folder = own
         raise OSError(f"{own}: the run could not be saved there, nor elsewhere: {'; '.join(errors)}")
-
-    def _move(self, folder: Path) -> None:
-        claim = Claim(folder)
-        self._claim.release()
-        self.folder, self._claim = folder, claim
 
     def draw(self) -> Path:
         """Draw the curves, and return the path of the picture.
@@ -231,20 +247,6 @@ class Run:
         path = self.folder / "curves.png"
         plot_history(self.history, path, f"{self.train.name}: {self.settings.rule}\n{self.training.model!r}")
         return path
-
-
-def new_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """Make the first of ``parent/name``, ``parent/name-2``, … that does not exist yet, and return it.
-
-    Whoever makes a folder has it: of two runs that start together, each gets one.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    for k in itertools.count(1):
-        folder = parent / (name if k == 1 else f"{name}-{k}")
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-    raise AssertionError("there is always another number")
 
 
 def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
@@ -264,23 +266,20 @@ def load_parts(settings: Settings) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-_FILES = (MODEL_FILE, "settings.json", "history.csv", "curves.png")
-"""What a run writes into its folder."""
-
-
 def _check_free(folder: Path, overwrite: bool) -> None:
     """Raise an error unless a run can be started in `folder` now."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise FileExistsError(f"{folder} exists already and is not a folder; choose another one with --out")
-    with Claim(folder):
-        _check_content(folder, overwrite)
+    if (folder / OWNER_FILE).exists():
+        Claim(folder).release()
+    _check_content(folder, overwrite)
 
 
 def _check_content(folder: Path, overwrite: bool) -> None:
     """Raise FileExistsError if anything is in a folder but what killed runs left, or a run to be replaced."""
-    if all(path.name == OWNER_FILE or is_leftover(path) for path in folder.iterdir()):
+    if _is_unused(folder):
         return
     is_run = (folder / MODEL_FILE).is_file()
     if overwrite and is_run:
@@ -293,22 +292,36 @@ def _check_content(folder: Path, overwrite: bool) -> None:
     raise FileExistsError(f"{folder} exists already; choose another folder with --out, or {advice}")
 
 
-def _claim_new(folder: Path | None, name: str, overwrite: bool) -> tuple[Path, Claim]:
-    """Return the folder of a new run, made and cleared, and the claim to it."""
-    if folder is None:
-        folder = new_folder(name)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
+def _is_unused(folder: Path) -> bool:
+    """Return whether nothing is in a folder but what killed runs left."""
+    return all(path.name == OWNER_FILE or is_leftover(path) for path in folder.iterdir())
+
+
+def _claim(folder: Path, overwrite: bool = False) -> Claim:
+    """Return the claim to a folder, made if need be, in which a run can be started."""
+    folder.mkdir(parents=True, exist_ok=True)
     claim = Claim(folder)
     try:
-        _check_content(folder, overwrite)  # again: loading the data takes its time
-    except FileExistsError:
+        _check_content(folder, overwrite)  # again: others may have been faster
+        remove_leftovers(folder)
+    except BaseException:
         claim.release()
         raise
-    remove_leftovers(folder)
-    for file in _FILES:
-        (folder / file).unlink(missing_ok=True)
-    return folder, claim
+    return claim
+
+
+def _claim_new(name: str, parent: Path = Path("runs")) -> tuple[Path, Claim]:
+    """Return the first of ``parent/name``, ``parent/name-2``, … that no run has, and the claim to it.
+
+    Of two runs that start together, each gets one.
+    """
+    for k in itertools.count(1):
+        folder = parent / (name if k == 1 else f"{name}-{k}")
+        if folder.exists() and not (folder.is_dir() and _is_unused(folder)):
+            continue
+        with suppress(BlockingIOError, FileExistsError):
+            return folder, _claim(folder)
+    raise AssertionError("there is always another number")
 
 
 def _check_position(training: Training) -> None:
