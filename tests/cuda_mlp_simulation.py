@@ -294,6 +294,23 @@ def test_on_step_sees_the_parameters_of_that_step():
     assert len({part for (part,) in seen}) == 3
 
 
+def test_a_download_within_an_epoch_gives_what_the_device_has_and_changes_nothing():
+    straight, model = MLP((4, 3)), MLP((4, 3))
+    x, y = data(model, LOSSES[0], rows=6)
+    list(training(straight, straight.make_optimizer("sgd", backend="cuda"), x, y, batch_size=2, epochs=2).run())
+    optimizer = model.make_optimizer("sgd", backend="cuda")
+    run, seen = training(model, optimizer, x, y, batch_size=2, epochs=2), []
+
+    def download(position):
+        run.download()
+        seen.append(bits(model.parameters))
+        assert seen[-1] == bits(optimizer.parameters.copy_to_host())
+
+    list(run.run(on_progress=download))
+    assert len({part for (part,) in seen}) > 1
+    assert bits(model.parameters) == bits(straight.parameters)
+
+
 def test_an_interrupted_training_leaves_the_model_at_its_last_step():
     model = MLP((4, 3))
     x, y = data(model, LOSSES[0], rows=6)
