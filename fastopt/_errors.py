@@ -6,7 +6,10 @@ import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["unknown_name", "whole_number"]
+__all__ = ["one_line", "quoted", "short", "unknown_name", "whole_number"]
+
+_SHOWN = 8
+_LONGEST_TEXT, _LONGEST_MESSAGE = 60, 1000
 
 
 def whole_number(name: str, value: object, least: int = 1) -> int:
@@ -28,6 +31,31 @@ def whole_number(name: str, value: object, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name}: got {number}, expected a whole number from {least}")
     return number
+
+
+def short(text: str) -> str:
+    """Return a text from outside in quotes, its middle left out where it is long.
+
+    Examples
+    --------
+    >>> short("red"), short("r" * 1000)
+    ("'red'", "'rrrrrrrrrrrrrrrrrrrrrrrrrrrrrr…rrrrrrrrrrrrrrrrrrrrrrrrrrrrrr'")
+    """
+    half = _LONGEST_TEXT // 2
+    return repr(text if len(text) <= _LONGEST_TEXT else f"{text[:half]}…{text[-half:]}")
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return the first few names, each as :func:`short` has it."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join([short(name) for name in names[:_SHOWN]]) + more
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line of a length that a person reads: its middle is left out where it is longer."""
+    line, half = " ".join(message.split()), _LONGEST_MESSAGE // 2
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:half]} … {line[-half:]}"
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from . import __version__
+from ._errors import one_line
 from ._output import open_standard_streams, warn
 from .commands import bench, info, predict, rules, train
 from .commands.parser import CommandParser
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing reads our output any more
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
-        warn(f"fastopt {command}: error: {error}")
+        warn(one_line(f"fastopt {command}: error: {error}"))
         return 1
 
 

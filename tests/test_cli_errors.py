@@ -140,7 +140,7 @@ TRAIN = [
     (_data("unseen.npz"), "unseen-test: got the label '7', expected only labels seen in training: '0', '1'"),
     (_data("other_width.npz"), "other_width-test: got 4 features, expected 3 as in the training part"),
     (_data("objects.npz"), "got an array of Python objects, expected numbers"),
-    (_data("table.csv"), "got no target, expected the column to predict, one of a, b, kind"),
+    (_data("table.csv"), "got no target, expected the column to predict, one of 'a', 'b', 'kind'"),
     ((*TABLE, "kinf"), "unknown target column of table.csv 'kinf': did you mean 'kind'?"),
     (_data("good.npz", "--target", "y"), "names a column of a CSV file; leave it out"),
     (_data("header.csv", "--target", "kind"), "got a header and no rows"),

@@ -355,7 +355,7 @@ def test_csv_target_with_fractions_is_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "target", "words"),
     [
-        ("a,y\n1,2\n", None, "got no target, expected the column to predict, one of a, y"),
+        ("a,y\n1,2\n", None, "got no target, expected the column to predict, one of 'a', 'y'"),
         ("price,y\n1,2\n", "prize", "unknown target column of t.csv 'prize': did you mean 'price'? known are price, y"),
         ("a,y,y\n1,2,3\n", "y", "got 2 columns named 'y'"),
         ("1,2\n3,4\n", "y", "only numbers in the first row, expected a header row"),
@@ -429,6 +429,56 @@ def test_csv_that_is_no_text(tmp_path: Path) -> None:
         (tmp_path / "t.csv.gz").write_bytes(content)
         with pytest.raises(ValueError, match="gzip data that is damaged"):
             load(tmp_path / "t.csv.gz", target="y")
+
+
+LONG = {
+    "no line ends": b"a,y\n" + b"1," * (1 << 20),
+    "a quote that is not closed": b'a,y\n1,2\n1,"' + (b"1,2" * 1000 + b"\n") * 700,
+    "a header without an end": b"a," * (1 << 20),
+    "a cell without an end": b"a,y\n" + b"1" * (2 << 20) + b",2\n",
+}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+@pytest.mark.parametrize("case", LONG)
+def test_a_csv_row_without_an_end_is_refused_before_it_is_read(
+    case: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastopt.data.csv_cells._LONGEST_ROW", 1 << 16)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(LONG[case], 1) if name.endswith(".gz") else LONG[case])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"got a row of more than 65,536 characters") as caught:
+            load(path, target="y")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20  # the files have two
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 300
+
+
+def test_csv_quotes_within_cells_open_none(tmp_path: Path) -> None:
+    rows = ['1,5",2', '2,"3"" x, ""y""",4', '3,"two\nlines",5', '4,b"c"d,6', '5,"z",7']
+    text = "a,size,y\n" + "\n".join(rows * 80_000) + "\n"  # longer than a row may be
+    assert len(text) > 1 << 22
+    data, _ = load(write(tmp_path / "t.csv", text), target="size")
+    assert len(data) == 400_000
+    assert data.classes == ('3" x, "y"', '5"', 'b"c"d', "two\nlines", "z")
+
+
+def test_csv_names_and_cells_are_shortened_in_messages(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    for text, target in (
+        (f"a,{long}\n1,{long}\n", None),
+        (f"{long},y\n{long},1\n", "y"),
+        (",".join(f"c{k}" for k in range(50_000)) + "\n", None),
+        (f"a,y\n1,2.5\n1,{long}\n", "y"),
+    ):
+        with pytest.raises(ValueError, match=r"t\.csv") as caught:
+            load(write(tmp_path / "t.csv", text), target=target)
+        assert len(str(caught.value)) < 600
+    with pytest.raises(ValueError, match=r"got 100,001 columns, expected at most 100,000; use an \.npy file"):
+        load(write(tmp_path / "t.csv", "," * 100_000 + "\n"))
 
 
 # --- IDX --------------------------------------------------------------------------------------------------------------

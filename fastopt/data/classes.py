@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import quoted
 from .dataset import Dataset
 
-__all__ = ["align_classes", "check_classes", "encode_labels", "quoted"]
-
-_SHOWN = 8
+__all__ = ["align_classes", "check_classes", "encode_labels"]
 
 
 def encode_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -78,10 +77,3 @@ def check_classes(train: Dataset, test: Dataset | None = None) -> None:
             f"{train.name}: got no training row of class {quoted(missing)}, expected at least one of each class; "
             "add rows, or remove the class"
         )
-
-
-def quoted(labels: Iterable[str]) -> str:
-    """Return the first few labels in quotes, for a message."""
-    labels = list(labels)
-    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return ", ".join([repr(label) for label in labels[:_SHOWN]]) + more

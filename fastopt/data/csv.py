@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import unknown_name
-from .classes import encode_labels, quoted
+from .._errors import quoted, short, unknown_name
+from .classes import encode_labels
 from .csv_cells import read_cells, read_header, to_number
 from .dataset import Dataset, check_inputs, check_shapes
 from .parts import Options, Part
@@ -38,7 +38,7 @@ def csv_parts(path: Path, options: Options) -> list[Part]:
         raise ValueError(f"{path}: got only numbers in the first row, expected a header row with the columns' names")
     if target is not None and header.count(target) > 1:
         raise ValueError(
-            f"{path}: got {header.count(target)} columns named {target!r}, expected one; rename the others"
+            f"{path}: got {header.count(target)} columns named {short(target)}, expected one; rename the others"
         )
     features = _features(path, header, columns, target)
 
@@ -58,11 +58,11 @@ def csv_parts(path: Path, options: Options) -> list[Part]:
 def _training_error(path: Path, header: Sequence[str], target: str | None) -> ValueError | None:
     if len(header) < 2:
         return ValueError(
-            f"{path}: got the header {header[0]!r}, expected at least two columns (a feature and the target), "
+            f"{path}: got the header {short(header[0])}, expected at least two columns (a feature and the target), "
             "separated by commas"
         )
     if target is None:
-        return ValueError(f"{path}: got no target, expected the column to predict, one of {', '.join(header)}")
+        return ValueError(f"{path}: got no target, expected the column to predict, one of {quoted(header)}")
     return None if target in header else unknown_name(f"target column of {path.name}", target, header)
 
 
@@ -76,7 +76,7 @@ def _features(path: Path, header: Sequence[str], columns: Sequence[str] | None, 
     missing = [name for name in wanted if name not in present]
     if missing:
         nearest = get_close_matches(missing[0], [name for name in present if name not in wanted], n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        hint = f"did you mean {short(nearest[0])}? " if nearest else ""
         raise ValueError(
             f"{path}: found no column {quoted(missing)}, expected every feature of the training data; "
             f"{hint}there are {quoted(header)}"
@@ -84,7 +84,7 @@ def _features(path: Path, header: Sequence[str], columns: Sequence[str] | None, 
     name = next((name for name in wanted if present[name] != wanted[name]), None)
     if name is not None:
         raise ValueError(
-            f"{path}: got {present[name]} columns named {name!r}, expected {wanted[name]} as in training; "
+            f"{path}: got {present[name]} columns named {short(name)}, expected {wanted[name]} as in training; "
             "rename the others"
         )
     positions = {name: iter([i for i, other in enumerate(header) if other == name]) for name in wanted}
@@ -103,8 +103,8 @@ def _interpret_target(
         if True in bad:
             code, hint = bad.index(True), "; for labels, leave out regression (--regression)" * regression
             raise ValueError(
-                f"{path}: row {int(np.argmax(codes == code)) + 1} (the header not counted), column {name!r}: "
-                f"got {texts[code]!r} among numbers, expected a finite number; drop the row{hint}"
+                f"{path}: row {int(np.argmax(codes == code)) + 1} (the header not counted), column {short(name)}: "
+                f"got {short(texts[code])} among numbers, expected a finite number; drop the row{hint}"
             )
         if regression or fractions:
             return np.array(numbers, np.float64)[codes].reshape(-1, 1), None

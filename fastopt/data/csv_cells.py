@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,17 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import short
 from .parts import gzip_errors
 
 __all__ = ["read_cells", "read_header", "to_number"]
 
 _ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
+
+_LONGEST_ROW = 1 << 22
+"""Characters of a row: a file without line ends, or whose quote is never closed, would be held in memory as a whole."""
+
+_MOST_COLUMNS = 100_000
 
 
 def read_header(path: Path) -> list[str]:
@@ -32,12 +39,17 @@ def read_header(path: Path) -> list[str]:
         There is no first row, or nothing after it.
     """
     with _open(path) as file:
-        names = [name.strip() for name in _first_row(file, path)]
+        lines = _lines(file, path)
+        names = [name.strip() for name in _first_row(lines, path)]
+        if len(names) > _MOST_COLUMNS:
+            raise ValueError(
+                f"{path}: got {len(names):,} columns, expected at most {_MOST_COLUMNS:,}; use an .npy file"
+            )
         if any(_is_broken(name) for name in names):
             _check_quotes(path)
         if not any(names):
             raise ValueError(f"{path}: got an empty first row, expected a header row with the columns' names")
-        if not any(line.strip() for line in file):
+        if not any(line.strip() for line in lines):
             raise ValueError(f"{path}: got a header and no rows, expected data")
     return names
 
@@ -70,10 +82,11 @@ def read_cells(
     if target is not None:
         converters[target] = encode
     with _open(path) as file:
-        _first_row(file, path)
+        lines = _lines(file, path)
+        _first_row(lines, path)
         try:
-            cells = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, ndmin=2, converters=converters)
-        except UnicodeDecodeError:
+            cells = np.loadtxt(lines, delimiter=",", quotechar='"', comments=None, ndmin=2, converters=converters)
+        except (UnicodeDecodeError, _TooLongError):
             raise
         except ValueError as error:
             _raise_for_bad_cell(path, header, features, target, error)
@@ -110,9 +123,49 @@ def _open(path: Path) -> Iterator[TextIO]:
         raise ValueError(f"{path}: got bytes that are not UTF-8 text ({error}); save it as UTF-8") from error
 
 
-def _first_row(file: TextIO, path: Path, *, strict: bool = False) -> list[str]:
+class _TooLongError(ValueError):
+    """A row is longer than any row of a table."""
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines, as long as no row exceeds what is held in memory; quotes may stretch one over several lines."""
+    length, is_quoted = 0, False
+    readline = file.readline
+    while line := readline(_LONGEST_ROW + 1):
+        if is_quoted or '"' in line:  # seldom: most lines cost a search and a comparison
+            is_quoted = _ends_quoted(line, is_quoted)
+            length = length + len(line) if is_quoted else 0
+        if len(line) > _LONGEST_ROW or length > _LONGEST_ROW:
+            raise _TooLongError(
+                f"{path}: got a row of more than {_LONGEST_ROW:,} characters, expected the row of a table; "
+                "is a quote not closed, or are there no line ends?"
+            )
+        yield line
+
+
+_QUOTED = re.compile('[^"]*(?:""[^"]*)*')
+"""What may follow an opening quote, up to the closing one."""
+
+
+def _ends_quoted(line: str, is_quoted: bool) -> bool:
+    """Return whether a line ends within a quoted cell; a quote counts as one where a cell begins only."""
+    place = 0
+    while True:
+        if not is_quoted and line.startswith('"', place):
+            place, is_quoted = place + 1, True
+        if is_quoted:
+            place = _QUOTED.match(line, place).end()  # type: ignore[union-attr]
+            if place >= len(line):
+                return True
+        comma = line.find(",", place)
+        if comma < 0:
+            return False
+        place, is_quoted = comma + 1, False
+
+
+def _first_row(lines: Iterator[str], path: Path, *, strict: bool = False) -> list[str]:
     try:
-        return next(csv.reader(file, strict=strict), [])
+        return next(csv.reader(lines, strict=strict), [])
     except csv.Error as error:
         raise ValueError(f"{path}: got a header that is not CSV ({error}); is a quote not closed?") from error
 
@@ -121,9 +174,10 @@ def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[str, list[str]]
     """Yield (the place of the row for messages, its cells), slowly."""
     row = 0
     with _open(path) as file:
-        _first_row(file, path, strict=strict)
+        lines = _lines(file, path)
+        _first_row(lines, path, strict=strict)
         try:
-            for row, cells in enumerate(filter(None, csv.reader(file, strict=strict)), start=1):
+            for row, cells in enumerate(filter(None, csv.reader(lines, strict=strict)), start=1):
                 yield _place(path, row), cells
         except csv.Error as error:
             raise ValueError(
@@ -166,11 +220,11 @@ def _problem(cells: Sequence[str], header: Sequence[str], numeric: set[int], tar
     for i, text in enumerate(cells):
         if not text.strip() and (i in numeric or i == target):
             wanted = "a label or a number" if i == target else "a number"
-            return f", column {header[i]!r}: the value is missing, expected {wanted}; fill it in or drop the row"
+            return f", column {short(header[i])}: the value is missing, expected {wanted}; fill it in or drop the row"
         number = to_number(text) if i in numeric else 0.0
         if number is None or not math.isfinite(number):
             return (
-                f", column {header[i]!r}: got {text!r}, expected a finite number; encode text as numbers, or drop the "
-                "column"
+                f", column {short(header[i])}: got {short(text)}, expected a finite number; encode text as numbers, "
+                "or drop the column"
             )
     return ""
