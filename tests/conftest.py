@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -32,6 +33,16 @@ def pytest_collection_modifyitems(items):
         is_slow = item.path.stem == "test_textbook" or "allocates" in item.name  # a traced allocation takes its time
         if not is_slow and (item.path.stem in FAST or on_reference):
             item.add_marker(pytest.mark.fast)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each worker whole files where CUDA is simulated: a file's tests run together, in a process of their own."""
+    if not find_spec("numba_cuda"):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 def plain(dtype):
