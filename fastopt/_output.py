@@ -1,4 +1,4 @@
-"""Output that nobody may be there to take: a closed stream, a reader that has gone, a full disk."""
+"""Output that no one may be there to take: a closed stream, a reader that has gone, a full disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-__all__ = ["open_standard_streams", "say", "warn"]
+__all__ = ["discard", "open_standard_streams", "say", "warn"]
 
 _ERRORS = (OSError, ValueError)  # ValueError: the stream is closed
 
@@ -41,10 +41,10 @@ def _write(stream: TextIO | None, line: str) -> None:
     try:
         print(line, file=stream, flush=True)
     except _ERRORS:
-        _discard(stream)
+        discard(stream)
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Connect a stream to the null device: what is buffered would be an error again when the process ends."""
     with suppress(*_ERRORS):
         number = stream.fileno()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
 from . import __version__
 from ._errors import one_line
-from ._output import open_standard_streams, warn
+from ._output import discard, open_standard_streams, warn
 from .commands import bench, info, predict, rules, train
 from .commands.parser import CommandParser
 
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warn("interrupted")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing reads our output any more
+        discard(sys.stdout)  # nothing reads our output any more
         return 1
     except (OSError, ValueError, TypeError, ImportError) as error:
         warn(one_line(f"fastopt {command}: error: {error}"))

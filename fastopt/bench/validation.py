@@ -55,7 +55,7 @@ def step_error(case: StepCase, make: Callable[[StepCase, Array, Array], Stepper]
     chosen = _sample(case.size) if find_rule(case.rule).is_local else np.arange(case.size)
     before = p[chosen].astype(np.float64)
     norm = None if case.max_norm is None else math.sqrt(float(np.sum(np.square(g, dtype=np.float64))))
-    start = p[chosen] if case.states == "bfloat16" else before.copy()  # beside states of bfloat16 p is float32
+    start = p[chosen] if case.states == "bfloat16" else before.copy()  # with states of bfloat16 p is float32
     expected = _reference(find_rule(case.rule), start, g[chosen], norm, case.max_norm, case.states)
     stepper = make(case, p, g)
     for scale in _SCALES:

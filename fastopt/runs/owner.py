@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from .._files import host, is_alive
+from .._files import host, is_alive, is_leftover
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["OWNER_FILE", "Claim"]
+__all__ = ["OWNER_FILE", "Claim", "is_unused"]
 
 OWNER_FILE = ".fastopt-run"
 """The file in a run's folder whose lock says that the run is active; it names the process."""
@@ -30,7 +30,7 @@ class Claim:
     """The right to write into a folder, which one process has at a time.
 
     A lock of the operating system decides. It ends with the process, however that ends, so that a killed run holds
-    nothing, and nobody has to guess from a process number, which another program may have got since. Only on a file
+    nothing, and no one has to guess from a process number, which another program may have got since. Only on a file
     system without locks is that number asked for.
 
     Parameters
@@ -82,6 +82,11 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def is_unused(folder: Path) -> bool:
+    """Return whether nothing is in a folder but what killed runs left."""
+    return all(path.name == OWNER_FILE or is_leftover(path) for path in folder.iterdir())
 
 
 def _locked(path: Path) -> int:

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._files import is_leftover, remove_leftovers, replace_file
+from .._files import remove_leftovers, replace_file
 from ..data import Dataset, Standardiser, align_classes, check_classes, check_dataset, load, load_inputs, split
 from ..train import EpochResult, Position, Training
 from .checkpoint import save_checkpoint
-from .owner import OWNER_FILE, Claim
+from .owner import OWNER_FILE, Claim, is_unused
 from .plots import plot_history
 from .saved_run import MODEL_FILE, load_model, model_file, reading
 from .settings import Settings
@@ -50,7 +50,7 @@ class Run:
         claim: Claim,
     ) -> None:
         self.folder = folder
-        self._beside = folder.absolute().parent  # now: there may be no current folder later
+        self._parent = folder.absolute().parent  # now: there may be no current folder later
         self.settings = settings
         self.train, self.test = parts
         self.standardiser = standardiser
@@ -88,7 +88,7 @@ class Run:
             CPU threads; all processors of this process with None.
         overwrite
             Whether the run in the folder is to be replaced. It stays whole until the first save of this one; other
-            files in the folder are left alone.
+            files in the folder stay.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Run:
     def rescue(self) -> dict[str, str]:
         """Save into a new folder, where the run's own takes nothing any more; `folder` is that one from then on.
 
-        It is made beside the run's folder, in the current one, or in that of temporary files: the first that works.
+        It is made next to the run's folder, in the current one, or in that of temporary files: the first that works.
 
         Returns
         -------
@@ -217,7 +217,7 @@ class Run:
             No place takes it.
         """
         own, errors = self.folder, []
-        parents: list[Callable[[], Path]] = [lambda: self._beside, Path.cwd, lambda: Path(gettempdir())]
+        parents: list[Callable[[], Path]] = [lambda: self._parent, Path.cwd, lambda: Path(gettempdir())]
         for parent in parents:  # called within: there may be no current folder, or none for temporary files
             try:
                 folder, claim = _claim_new(f"{own.name}-rescued", parent())
@@ -279,7 +279,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 def _check_content(folder: Path, overwrite: bool) -> None:
     """Raise FileExistsError if anything is in a folder but what killed runs left, or a run to be replaced."""
-    if _is_unused(folder):
+    if is_unused(folder):
         return
     is_run = (folder / MODEL_FILE).is_file()
     if overwrite and is_run:
@@ -290,11 +290,6 @@ def _check_content(folder: Path, overwrite: bool) -> None:
         else "empty it: there is no run in it"
     )
     raise FileExistsError(f"{folder} exists already; choose another folder with --out, or {advice}")
-
-
-def _is_unused(folder: Path) -> bool:
-    """Return whether nothing is in a folder but what killed runs left."""
-    return all(path.name == OWNER_FILE or is_leftover(path) for path in folder.iterdir())
 
 
 def _claim(folder: Path, overwrite: bool = False) -> Claim:
@@ -317,7 +312,7 @@ def _claim_new(name: str, parent: Path = Path("runs")) -> tuple[Path, Claim]:
     """
     for k in itertools.count(1):
         folder = parent / (name if k == 1 else f"{name}-{k}")
-        if folder.exists() and not (folder.is_dir() and _is_unused(folder)):
+        if folder.exists() and not (folder.is_dir() and is_unused(folder)):
             continue
         with suppress(BlockingIOError, FileExistsError):
             return folder, _claim(folder)

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .._files import is_leftover
 from ..data import Standardiser
 from ..train import EpochResult, Position
 from .checkpoint import Checkpoint, load_checkpoint
 from .options import Number, Whole
-from .owner import OWNER_FILE
+from .owner import is_unused
 from .settings import Settings
 
 __all__ = ["MODEL_FILE", "SavedModel", "load_model", "model_file", "reading"]
@@ -110,7 +109,7 @@ def model_file(folder: Path) -> Path:
     """
     path = folder / MODEL_FILE if folder.is_dir() else folder
     if not path.is_file():
-        stopped = folder.is_dir() and all(is_leftover(entry) or entry.name == OWNER_FILE for entry in folder.iterdir())
+        stopped = folder.is_dir() and is_unused(folder)
         raise FileNotFoundError(
             f"{folder}: there is no run here; expected a folder with {MODEL_FILE} in it"
             + (f"; a run that was killed before its first save can be started again with --out {folder}" * stopped)
