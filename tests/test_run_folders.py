@@ -275,6 +275,8 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path, capsys):
     capsys.readouterr()
     for words, message in (
         (["--out", str(tmp_path / "other"), "--overwrite"], "empty it: there is no run in it"),
+        (["--save-every", "0", "--out", str(folder)], "--save-every: got 0.0, expected a number above 0"),
+        (["--save-every", "nan", "--out", str(folder)], "--save-every: got nan, expected a number above 0"),
         (["--overwrite"], "--overwrite replaces the run in the folder that --out names"),
         (["--data", "nowhere.csv", "--out", str(folder), "--overwrite"], "nowhere.csv"),
     ):

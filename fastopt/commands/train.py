@@ -96,10 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, save, draw; print where."""
     given = vars(arguments)
     quiet = given["quiet"]
+    save_every = _RUN["save_every"].check("--save-every", given.get("save_every", _RUN["save_every"].default))
     with Waiting(PREPARING, disable=quiet):
         opened = _open(given)
     with opened:
-        return _train(opened, quiet=quiet, save_every=given.get("save_every", _RUN["save_every"].default))
+        return _train(opened, quiet=quiet, save_every=save_every)
 
 
 def _open(given: dict[str, Any]) -> Run:
